@@ -1,0 +1,1 @@
+"""thence keeps everything a data-science result was made from, proves it, and gives it back."""

@@ -1,0 +1,1 @@
+"""Pure data: identifiers, names, refs, records and their canonical bytes. No I/O happens here."""

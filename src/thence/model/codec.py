@@ -1,0 +1,194 @@
+"""Canonical JSON: one sequence of bytes for one value, so that records can be named by digest.
+
+The rules (normative text: docs/format/spec-1.md, section "Canonical JSON"):
+
+1. Keys are sorted by code point, no spaces, UTF-8, no escapes beyond those that JSON requires.
+2. Floats are the shortest digits that round-trip, written as Python's `repr` writes them.
+   NaN and the infinities are `{"$f": "NaN"}`, `{"$f": "Infinity"}`, `{"$f": "-Infinity"}`.
+3. Integers beyond ±2^53 are `{"$i": "digits"}`.
+4. A key of the user's that begins with `$` gets one more `$`.
+5. Times are RFC 3339 in UTC with six digits after the point.
+6. Fields that hold their default are left out of records.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from enum import Enum
+from typing import Any, TypeVar
+
+import msgspec
+
+from thence.errors import DataDamaged, InvalidInput
+from thence.model.ids import Digest, RunId
+from thence.model.names import Alias, ArtifactName
+
+__all__ = ["decode", "encode", "format_time", "from_plain", "to_plain"]
+
+T = TypeVar("T")
+
+_SAFE = 1 << 53
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_PARSERS: dict[type, Callable[[str], object]] = {
+    Digest: Digest.parse,
+    RunId: RunId,
+    ArtifactName: ArtifactName,
+    Alias: Alias,
+}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339, UTC, microseconds: `2026-11-23T10:00:00.000000Z`.
+
+    Raises:
+        InvalidInput: The moment has no time zone.
+    """
+    if moment.tzinfo is None:
+        raise InvalidInput(f"a time without a zone: {moment}", hint="Use datetime.now(UTC).")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def to_plain(value: Any) -> Any:
+    """The value as what JSON has: dict, list, str, int, float, bool, None.
+
+    Raises:
+        InvalidInput: It holds something that JSON has not; the message says where.
+    """
+    return _plain(value, "")
+
+
+def _plain(value: Any, where: str) -> Any:
+    kind = type(value)
+    if kind is str:
+        return _text(value, where)
+    if kind is bool or value is None:
+        return value
+    if kind is int:
+        return value if -_SAFE <= value <= _SAFE else {"$i": str(value)}
+    if kind is float:
+        return value if math.isfinite(value) else {"$f": _name_non_finite(value)}
+    if isinstance(value, msgspec.Struct):
+        return _struct(value, where)
+    if isinstance(value, Mapping):
+        return {_key(k, where): _plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, Enum):
+        return _plain(value.value, where)
+    if isinstance(value, Digest):
+        return str(value)
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    for base in (str, int, float):
+        if isinstance(value, base):
+            return _plain(base(value), where)
+    raise InvalidInput(
+        f"cannot be kept in a record: {kind.__name__} at {where or 'the top'}",
+        why="Records hold text, numbers, booleans, lists and mappings.",
+    )
+
+
+def _struct(value: msgspec.Struct, where: str) -> dict[str, Any]:
+    config = value.__struct_config__
+    out: dict[str, Any] = {}
+    if config.tag_field is not None:
+        out[config.tag_field] = config.tag
+    for field in msgspec.structs.fields(value):
+        item = getattr(value, field.name)
+        if field.default is not msgspec.NODEFAULT and item == field.default:
+            continue
+        if field.default_factory is not msgspec.NODEFAULT and item == field.default_factory():
+            continue
+        out[field.encode_name] = _plain(item, f"{where}.{field.name}")
+    return out
+
+
+def _key(key: object, where: str) -> str:
+    if not isinstance(key, str):
+        raise InvalidInput(
+            f"a key that is not text: {key!r} at {where or 'the top'}",
+            why="Keys in records are text.",
+        )
+    text = _text(str(key), where)
+    return f"${text}" if text.startswith("$") else text
+
+
+def _text(text: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"text that is not Unicode at {where or 'the top'}: {text!r}",
+            why="It holds a lone surrogate, as the names of some old files do.",
+        ) from error
+    return text
+
+
+def _name_non_finite(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def encode(value: Any) -> bytes:
+    """The canonical bytes of a value.
+
+    >>> encode({"b": 1.0, "a": [float("inf"), 2**60, None]})
+    b'{"a":[{"$f":"Infinity"},{"$i":"1152921504606846976"},null],"b":1.0}'
+
+    Raises:
+        InvalidInput: It cannot be written as JSON.
+    """
+    return json.dumps(
+        to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    ).encode()
+
+
+def from_plain(value: Any) -> Any:
+    """The inverse of `to_plain` for what JSON cannot say itself.
+
+    Raises:
+        DataDamaged: An escape that the rules do not know.
+    """
+    if isinstance(value, list):
+        return [from_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((key, item),) = value.items()
+        if key == "$f" and item in _NON_FINITE:
+            return _NON_FINITE[item]
+        if key == "$i" and isinstance(item, str) and re.fullmatch(r"-?\d+", item):
+            return int(item)
+    out = {}
+    for key, item in value.items():
+        if key.startswith("$") and not key.startswith("$$"):
+            raise DataDamaged(f"an unknown escape in a record: {key!r}")
+        out[key[1:] if key.startswith("$$") else key] = from_plain(item)
+    return out
+
+
+def decode(data: bytes | bytearray | memoryview, shape: type[T]) -> T:
+    """Read canonical (or any) JSON into a shape; fields that the shape has not are passed over.
+
+    Raises:
+        DataDamaged: It is not JSON, or not of that shape.
+    """
+    try:
+        plain = from_plain(json.loads(bytes(data)))
+        return msgspec.convert(plain, shape, dec_hook=_from_text)
+    except (ValueError, RecursionError, InvalidInput) as error:
+        raise DataDamaged(
+            f"not a {getattr(shape, '__name__', 'record')} record", why=str(error)
+        ) from error
+
+
+def _from_text(shape: type, value: Any) -> Any:
+    if shape in _PARSERS and isinstance(value, str):
+        return _PARSERS[shape](value)
+    raise DataDamaged(f"cannot read {value!r} as {shape.__name__}")

@@ -1,0 +1,518 @@
+"""The records of a project: frozen, immutable, named by the digest of their canonical bytes.
+
+A log entry is an envelope around one record::
+
+    {"at": time, "by": author, "entry": random id, "record": {"type": "version", ...}}
+
+Envelopes and records are copied as bytes and never encoded again, so fields that this version of
+thence does not know survive a copy.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from thence.errors import DataDamaged
+from thence.model import codec
+from thence.model.ids import Digest, RunId
+from thence.model.names import Alias, ArtifactName
+
+__all__ = [
+    "AliasMove",
+    "ArtifactEdit",
+    "Code",
+    "Comparison",
+    "Entry",
+    "FileRole",
+    "FileUse",
+    "Finding",
+    "Grade",
+    "Host",
+    "Kind",
+    "MetricPoint",
+    "Param",
+    "Record",
+    "RunEdit",
+    "RunOpened",
+    "RunSealed",
+    "RunStatus",
+    "SensorReport",
+    "Tombstone",
+    "Verdict",
+    "Version",
+    "VersionEdit",
+    "Withheld",
+    "decode_entry",
+    "decode_lines",
+    "encode_entry",
+    "encode_lines",
+]
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Kind(StrEnum):
+    """What an artifact is."""
+
+    DATASET = "dataset"
+    MODEL = "model"
+    CODE = "code"
+    ENVIRONMENT = "environment"
+    CONFIG = "config"
+    METRICS = "metrics"
+    FIGURE = "figure"
+    DOCUMENT = "document"
+    FILE = "file"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Base of everything that a log entry can hold."""
+
+    @property
+    def digest(self) -> Digest:
+        """The identity of this record.
+
+        Only for a record made by this process. One that was read must be named by the bytes it was
+        read from (`Entry.digest`), which may hold fields that this version does not know.
+        """
+        return Digest.of(codec.encode(self))
+
+
+class Version(Record, frozen=True, kw_only=True, tag="version"):
+    """One immutable state of an artifact.
+
+    Attributes:
+        tree: Digest of the tree content; the identity of the version's files.
+        size: Bytes in all files.
+        files: Number of files.
+        run: The run that made it.
+        sources: Digests of the version records it was made from.
+        metadata: What the format layer needs to load it, and what it found out.
+        metrics: Evaluation results bound to this version.
+        card: Content digest of its documentation (Markdown).
+    """
+
+    artifact: ArtifactName
+    kind: Kind
+    tree: Digest
+    size: int
+    files: int
+    created: datetime
+    author: str
+    note: str | None = None
+    tags: dict[str, str] = {}
+    run: RunId | None = None
+    sources: tuple[Digest, ...] = ()
+    metadata: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    card: Digest | None = None
+    profile: Digest | None = None
+    signatures: tuple[dict[str, Any], ...] = ()
+
+
+class VersionEdit(Record, frozen=True, kw_only=True, tag="version-edit"):
+    """New metadata on an existing version; None leaves a field as it is.
+
+    Attributes:
+        version: Digest of the version record.
+        tags: Tags to set; a tag of None is removed.
+        metrics: Metrics to add or replace.
+        metadata: Metadata to add or replace, key by key.
+    """
+
+    version: Digest
+    note: str | None = None
+    tags: dict[str, str | None] = {}
+    metrics: dict[str, float] = {}
+    metadata: dict[str, Any] = {}
+    card: Digest | None = None
+
+
+class ArtifactEdit(Record, frozen=True, kw_only=True, tag="artifact-edit"):
+    """New metadata on the artifact as a whole."""
+
+    artifact: ArtifactName
+    description: str | None = None
+    tags: dict[str, str | None] = {}
+    card: Digest | None = None
+
+
+class Tombstone(Record, frozen=True, kw_only=True, tag="tombstone"):
+    """A version is deleted; its content goes with the next collection."""
+
+    version: Digest
+    reason: str
+
+
+class AliasMove(Record, frozen=True, kw_only=True, tag="alias-move"):
+    """An alias now points at a version, or at nothing."""
+
+    artifact: ArtifactName
+    alias: Alias
+    version: Digest | None
+    note: str | None = None
+
+
+class RunStatus(StrEnum):
+    """How a run ended."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    DIED = "died"
+
+
+class FileRole(StrEnum):
+    """What a file was to a run."""
+
+    INPUT = "input"
+    CODE = "code"
+    CONFIG = "config"
+    DOCUMENT = "document"
+    PACKAGE = "package"
+    OVERWRITTEN = "overwritten"
+    OUTPUT = "output"
+
+
+class FileUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a run read or wrote. Lists of these are content, one JSON object a line.
+
+    Attributes:
+        path: Relative to the run's root with `/`, or absolute where it lies outside.
+        digest: Of the kept content; None where nothing is kept.
+        why_not_kept: `secret`, `unreadable`, `special` …; None where the content is kept.
+        executable: The permission bit of the owner.
+        redacted: Secrets in the kept content were replaced.
+        changed_during_run: Its bytes at the end were not those at its first use.
+        version: Digest of the version record that holds this content.
+        package: For `package` files: the distribution that they belong to.
+    """
+
+    path: str
+    role: FileRole
+    size: int = 0
+    digest: Digest | None = None
+    why_not_kept: str | None = None
+    executable: bool = False
+    redacted: bool = False
+    changed_during_run: bool = False
+    version: Digest | None = None
+    package: str | None = None
+
+
+class MetricPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One logged value. The series of a run are content, one JSON object a line."""
+
+    name: str
+    value: float
+    step: int | None = None
+    at: datetime | None = None
+
+
+class Param(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter of a run.
+
+    Attributes:
+        value: Text, number, boolean, None or a list of these.
+        origin: `argv`, `option` (given as --param), `log`, or the path of the file that it is in.
+    """
+
+    value: Any
+    origin: str
+
+
+class Withheld(msgspec.Struct, frozen=True, kw_only=True):
+    """A value or a file that was seen and not kept, because it is secret.
+
+    Attributes:
+        name: Of the variable, option, key or file.
+        where: `argv`, `environment`, `output`, or a path.
+        placeholder: What stands in its place: `<secret:…>`, a keyed hash; None for files.
+    """
+
+    name: str
+    where: str
+    placeholder: str | None = None
+
+
+class SensorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sensor watched the run, and what it cannot have seen.
+
+    Attributes:
+        name: `seccomp` or `audit-hook`.
+        completeness: `kernel-complete`, `python-complete` or `partial`.
+        not_seen: Sentences for people.
+        events: Number of events it handled.
+    """
+
+    name: str
+    completeness: str
+    not_seen: tuple[str, ...] = ()
+    events: int = 0
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine."""
+
+    name: str
+    system: str
+    release: str
+    machine: str
+    cpu: str = ""
+    cpus: int = 0
+    memory_bytes: int = 0
+    distribution: str = ""
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the project's code.
+
+    Attributes:
+        commit: Of git, or None outside a repository.
+        diff: Content digest of the uncommitted changes to tracked files (`git diff --binary`).
+        untracked: Project files that the run opened and git does not know.
+    """
+
+    commit: str | None = None
+    branch: str | None = None
+    remote: str | None = None
+    dirty: bool = False
+    diff: Digest | None = None
+    untracked: tuple[str, ...] = ()
+
+
+class RunOpened(Record, frozen=True, kw_only=True, tag="opened"):
+    """A run has begun."""
+
+    run: RunId
+    command: tuple[str, ...]
+    root: str
+    cwd: str
+    started: datetime
+    author: str
+    host: Host
+    name: str | None = None
+    experiment: str | None = None
+    note: str | None = None
+    tags: dict[str, str] = {}
+
+
+class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
+    """A run has ended: everything it was made from.
+
+    Attributes:
+        root: The project's folder, absolute, on the machine where it ran.
+        cwd: Relative to `root`.
+        stdin: True where the command read the terminal or a pipe.
+        environment_variables: The allowed ones, with values.
+        omitted_variables: Names of all others that were set.
+        params: By name.
+        metrics: The last value of each.
+        series: Content digest of all metric points.
+        files: Content digest of all file uses (inputs, code, config, documents, outputs …).
+        uses: Digests of the version records among the inputs.
+        makes: Digests of the version records that are its outputs.
+        environment: Content digest of the environment (JSON).
+        python: Version of the interpreter that ran, if one did.
+        traceback: The end of the traceback of a failed Python program.
+        connections: Addresses that it connected to; what came from there was not observed.
+        problems: Probes that failed, and what that leaves out.
+    """
+
+    run: RunId
+    command: tuple[str, ...]
+    root: str
+    cwd: str
+    started: datetime
+    ended: datetime
+    status: RunStatus
+    author: str
+    host: Host
+    sensor: SensorReport
+    exit_code: int | None = None
+    name: str | None = None
+    experiment: str | None = None
+    note: str | None = None
+    tags: dict[str, str] = {}
+    params: dict[str, Param] = {}
+    metrics: dict[str, float] = {}
+    series: Digest | None = None
+    files: Digest | None = None
+    inputs_count: int = 0
+    outputs_count: int = 0
+    uses: tuple[Digest, ...] = ()
+    makes: tuple[Digest, ...] = ()
+    code: Code = Code()
+    environment: Digest | None = None
+    python: str | None = None
+    environment_variables: dict[str, str] = {}
+    omitted_variables: tuple[str, ...] = ()
+    stdout: Digest | None = None
+    stderr: Digest | None = None
+    traceback: str | None = None
+    withheld: tuple[Withheld, ...] = ()
+    connections: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from start to end."""
+        return (self.ended - self.started).total_seconds()
+
+
+class RunEdit(Record, frozen=True, kw_only=True, tag="run-edit"):
+    """New metadata on a run."""
+
+    run: RunId
+    note: str | None = None
+    tags: dict[str, str | None] = {}
+
+
+class Grade(StrEnum):
+    """How well one result, or a whole run, was reproduced. Ordered from best to worst."""
+
+    IDENTICAL = "identical"
+    EQUIVALENT = "equivalent"
+    WITHIN_TOLERANCE = "within tolerance"
+    DIFFERENT = "different"
+    MISSING = "missing"
+    UNCHECKED = "unchecked"
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What comparing one result gave.
+
+    Attributes:
+        rule: By which rule it was compared: `bytes`, `json`, `csv`, `image` …
+        detail: The first difference and where; the largest deviation and where.
+    """
+
+    path: str
+    grade: Grade
+    rule: str = "bytes"
+    detail: str = ""
+
+
+class Finding(StrEnum):
+    """The verdict on a run, in one phrase."""
+
+    REPRODUCED = "reproduced"
+    WITHIN_TOLERANCE = "within tolerance"
+    DIFFERS = "differs"
+    CANNOT_BE_CHECKED = "cannot be checked"
+
+    @property
+    def exit_status(self) -> int:
+        """What `thence reproduce` exits with."""
+        return {"differs": 7, "cannot be checked": 3}.get(self.value, 0)
+
+
+class Verdict(Record, frozen=True, kw_only=True, tag="verdict"):
+    """The result of reproducing a run; an entry in the run's log.
+
+    Attributes:
+        reasons: Why it is what it is, sentences for people.
+        deviations: In what the environment was not the recorded one.
+        missing: Inputs, packages and secrets that could not be given back.
+        opened_outside: Files below the original root that were opened.
+    """
+
+    run: RunId
+    finding: Finding
+    results: tuple[Comparison, ...]
+    started: datetime
+    ended: datetime
+    author: str
+    host: Host
+    reasons: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    opened_outside: tuple[str, ...] = ()
+    exit_code: int | None = None
+    original_exit_code: int | None = None
+    sensor: SensorReport | None = None
+
+
+_RECORDS: Mapping[str, type[Record]] = {
+    str(kind.__struct_config__.tag): kind
+    for kind in (
+        Version,
+        VersionEdit,
+        ArtifactEdit,
+        Tombstone,
+        AliasMove,
+        RunOpened,
+        RunSealed,
+        RunEdit,
+        Verdict,
+    )
+}
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a log, as it was read.
+
+    Attributes:
+        id: Random; equal ids are one append, however often it was tried.
+        record: The record, or None where its type is not known to this version of thence.
+        record_bytes: The canonical bytes of the record.
+    """
+
+    id: str
+    at: datetime
+    by: str
+    record: Record | None
+    record_bytes: bytes
+
+    @property
+    def digest(self) -> Digest:
+        """The identity of the record in it."""
+        return Digest.of(self.record_bytes)
+
+
+class _Envelope(msgspec.Struct):
+    at: datetime
+    by: str
+    entry: str
+    record: dict[str, Any]
+
+
+def encode_entry(entry_id: str, at: datetime, by: str, record: Record) -> bytes:
+    """The bytes of a log entry."""
+    return codec.encode({"at": at, "by": by, "entry": entry_id, "record": record})
+
+
+def decode_entry(data: bytes) -> Entry:
+    """Read a log entry.
+
+    Raises:
+        DataDamaged: It is not one.
+    """
+    envelope = codec.decode(data, _Envelope)
+    kind = _RECORDS.get(str(envelope.record.get("type")))
+    record_bytes = codec.encode(envelope.record)
+    if record_bytes not in data:
+        raise DataDamaged("a log entry that is not canonical JSON")
+    record = None if kind is None else codec.decode(record_bytes, kind)
+    return Entry(
+        id=envelope.entry, at=envelope.at, by=envelope.by, record=record, record_bytes=record_bytes
+    )
+
+
+def encode_lines(items: Iterable[msgspec.Struct]) -> bytes:
+    """Structs as canonical JSON, one a line."""
+    return b"".join(codec.encode(item) + b"\n" for item in items)
+
+
+def decode_lines(data: bytes, shape: type[T]) -> list[T]:
+    """The inverse of `encode_lines`.
+
+    Raises:
+        DataDamaged: A line is not of that shape.
+    """
+    return [codec.decode(line, shape) for line in data.splitlines() if line]

@@ -1,0 +1,1 @@
+"""Bytes at keys, somewhere. Nothing here knows what an artifact is."""
