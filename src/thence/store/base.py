@@ -31,8 +31,9 @@ class Store(Protocol):
     """Bytes at keys.
 
     Keys are relative paths with `/`, in the characters that `check_key` lets through; no segment is
-    `.` or `..`. Every method may be called from any thread. What is written is durable when the
-    call returns, and visible whole or not at all.
+    `.` or `..`. A store may refuse, with `InvalidInput`, a key that is the folder of another (`a`
+    beside `a/b`), and keys below `tmp/`. Every method may be called from any thread. What is
+    written is durable when the call returns, and visible whole or not at all.
 
     All methods raise `StorageError` when the environment fails (`transient` says if retrying may
     help), `Denied` without the rights, and `InvalidInput` for a key that is none. The other errors
@@ -55,10 +56,12 @@ class Store(Protocol):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes from `start`; a negative `start` counts from the end.
 
-        Fewer bytes come back only where the object ends.
+        Fewer bytes come back only where the object ends, none from beyond its end. A `start` before
+        the beginning is the beginning.
 
         Raises:
             NotFound: There is no such object.
+            InvalidInput: The length is negative.
         """
         ...
 
@@ -78,6 +81,7 @@ class Store(Protocol):
 
         Raises:
             AlreadyExists: There is an object; it was not touched.
+            NotFound: There is no such file.
         """
         ...
 
