@@ -184,6 +184,7 @@ class FileUse(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: Relative to the run's root with `/`, or absolute where it lies outside.
+        percent: The path is percent-encoded, because it is not UTF-8.
         digest: Of the kept content; None where nothing is kept.
         why_not_kept: `secret`, `unreadable`, `special` …; None where the content is kept.
         executable: The permission bit of the owner.
@@ -198,6 +199,7 @@ class FileUse(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     digest: Digest | None = None
     why_not_kept: str | None = None
+    percent: bool = False
     executable: bool = False
     redacted: bool = False
     changed_during_run: bool = False

@@ -1,0 +1,1 @@
+"""Content, trees and logs in a store: what is kept, where it lies, and in which order it was."""

@@ -1,0 +1,228 @@
+"""Content: bytes named by their SHA-256, read back and verified."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from thence.errors import DataDamaged, Denied, NotFound, StorageError
+from thence.model.ids import Digest
+from thence.store.base import Bytes, Store
+from thence.vault import recipe
+from thence.vault.directory import Directory, Location
+from thence.vault.pack import BlockKind, Codec
+
+__all__ = ["Content", "ContentInfo"]
+
+_CACHED_BLOCKS = 64
+_READ_AT_ONCE = 4 * 1024 * 1024
+
+
+class ContentInfo(NamedTuple):
+    """A content that is in the store."""
+
+    digest: Digest
+    size_bytes: int
+
+
+class _Placed(NamedTuple):
+    """A chunk and where it lies."""
+
+    item: recipe.Item
+    where: Location
+
+
+class Content:
+    """Reads content. May be used from any thread."""
+
+    def __init__(self, store: Store, directory: Directory) -> None:
+        self._store = store
+        self._directory = directory
+        self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def info(self, digest: Digest) -> ContentInfo | None:
+        """Digest and size, or None where the store does not have it."""
+        where = self._find(digest.raw)
+        return None if where is None else ContentInfo(digest, where.entry.raw_length)
+
+    def read(self, digest: Digest) -> bytes:
+        """All bytes of a content, verified.
+
+        Raises:
+            NotFound: The store does not have it.
+            DataDamaged: What is stored is not what was written.
+        """
+        return b"".join(self.stream(digest))
+
+    def stream(self, digest: Digest) -> Iterator[Bytes]:
+        """The bytes of a content, a piece at a time.
+
+        Each piece is verified before it is handed out; the whole by the time the iterator ends.
+
+        Raises:
+            NotFound: The store does not have it.
+            DataDamaged: What is stored is not what was written.
+        """
+        where = self._find(digest.raw)
+        if where is None:
+            raise NotFound(
+                f"content {digest.short} is not in this project",
+                why="No pack holds it.",
+                hint="It may have been collected, or the store was copied without its packs.",
+                about=str(digest),
+            )
+        if where.entry.kind is BlockKind.WHOLE:
+            data = self._member(where)
+            if sha256(data).digest() != digest.raw:
+                raise self._damaged(where, f"Content {digest.short} has other bytes.")
+            yield data
+            return
+        if where.entry.kind is not BlockKind.RECIPE:
+            raise self._damaged(where, f"{digest.short} is not a content.")
+        whole = sha256()
+        for piece in self._chunks(where):
+            whole.update(piece)
+            yield piece
+        if whole.digest() != digest.raw:
+            raise self._damaged(where, f"Content {digest.short} has other bytes.")
+
+    def write_to(self, digest: Digest, path: Path, *, executable: bool = False) -> None:
+        """Write a content to a file that must not exist; on failure nothing is left there.
+
+        Raises:
+            NotFound: The store does not have it.
+            DataDamaged: What is stored is not what was written.
+            Denied: The folder may not be written to.
+            StorageError: The disk is full, or the file is there.
+        """
+        mode = 0o777 if executable else 0o666
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                for piece in self.stream(digest):
+                    view = memoryview(piece)
+                    while view:
+                        view = view[file.write(view) :]
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError) and not isinstance(error, (StorageError, Denied)):
+                raise _cannot_write(path, error) from error
+            raise
+
+    def _find(self, wanted: bytes) -> Location | None:
+        where = self._directory.find(wanted)
+        if where is None:
+            self._directory.refresh()
+            where = self._directory.find(wanted)
+        return where
+
+    def _chunks(self, where: Location) -> Iterator[Bytes]:
+        """The chunks of a recipe; chunks that lie side by side are read at once."""
+        run: list[_Placed] = []
+        size = 0
+        for item in recipe.chunks_of(self._member(where), self._list):
+            found = self._find(item.id)
+            if found is None or found.entry.kind is not BlockKind.CHUNK:
+                raise self._damaged(where, f"Chunk {item.id.hex()[:12]} is in no pack.")
+            entry = found.entry
+            if run:
+                last = run[-1].where
+                adjacent = (
+                    last.pack == found.pack
+                    and last.entry.offset + last.entry.stored_length == entry.offset
+                )
+                if not adjacent or size >= _READ_AT_ONCE:
+                    yield from self._read_run(run)
+                    run, size = [], 0
+            run.append(_Placed(item, found))
+            size += entry.stored_length
+        if run:
+            yield from self._read_run(run)
+
+    def _read_run(self, run: list[_Placed]) -> Iterator[Bytes]:
+        first, last = run[0].where.entry, run[-1].where.entry
+        length = last.offset + last.stored_length - first.offset
+        data = memoryview(self._get(run[0].where, first.offset, length))
+        for item, where in run:
+            entry = where.entry
+            start = entry.offset - first.offset
+            raw = self._decode(where, data[start : start + entry.stored_length])
+            if len(raw) != item.length or blake3(raw).digest() != item.id:
+                raise self._damaged(where, f"Chunk {item.id.hex()[:12]} has other bytes.")
+            yield raw
+
+    def _list(self, node_id: bytes) -> Bytes:
+        where = self._find(node_id)
+        if where is None or where.entry.kind is not BlockKind.LIST:
+            raise DataDamaged(f"a recipe names a list that no pack holds: {node_id.hex()[:12]}")
+        node = self._member(where)
+        if blake3(node).digest() != node_id:
+            raise self._damaged(where, f"List {node_id.hex()[:12]} has other bytes.")
+        return node
+
+    def _member(self, where: Location) -> Bytes:
+        """The bytes under an id, out of its block."""
+        entry = where.entry
+        key = (where.pack, entry.offset)
+        with self._lock:
+            block = self._blocks.get(key)
+            if block is not None:
+                self._blocks.move_to_end(key)
+        if block is None:
+            block = bytes(self._decode(where, self._get(where, entry.offset, entry.stored_length)))
+            with self._lock:
+                self._blocks[key] = block
+                while len(self._blocks) > _CACHED_BLOCKS:
+                    self._blocks.popitem(last=False)
+        if entry.kind is BlockKind.RECIPE:
+            return block
+        data = memoryview(block)[entry.inner : entry.inner + entry.raw_length]
+        if len(data) != entry.raw_length:
+            raise self._damaged(where, "A block is shorter than the directory says.")
+        return data
+
+    def _get(self, where: Location, offset: int, length: int) -> bytes:
+        data = self._store.get_range(self._directory.key_of(where), offset, length)
+        if len(data) != length:
+            raise self._damaged(where, "The pack ends before the block does.")
+        return data
+
+    def _decode(self, where: Location, stored: Bytes) -> Bytes:
+        if where.entry.codec is Codec.RAW:
+            return stored
+        import zstandard
+
+        decoder = getattr(self._local, "decoder", None)
+        if decoder is None:
+            decoder = self._local.decoder = zstandard.ZstdDecompressor()
+        try:
+            decoded: bytes = decoder.decompress(stored)
+        except zstandard.ZstdError as error:
+            raise self._damaged(where, f"A block cannot be decompressed: {error}.") from error
+        return decoded
+
+    def _damaged(self, where: Location, why: str) -> DataDamaged:
+        key = self._directory.key_of(where)
+        return DataDamaged(f"damaged data in {key}", why=why, about=key)
+
+
+def _cannot_write(path: Path, error: OSError) -> Denied | StorageError:
+    kind: Callable[..., Denied | StorageError] = (
+        Denied if isinstance(error, PermissionError) else StorageError
+    )
+    return kind(
+        f"cannot write {path}",
+        why=f"{error.strerror or error}.",
+        hint="Choose another folder, or make room.",
+        about=str(path),
+    )

@@ -1,0 +1,97 @@
+"""What says that a store holds a project, and which format it has."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, NotFound
+from thence.model import codec
+from thence.store.base import Store
+
+__all__ = ["FORMAT", "ProjectFile", "make_project", "read_project"]
+
+FORMAT = "1-draft"
+_KEY = "project.json"
+_FEATURES = "features/"
+
+
+class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`project.json`, written once.
+
+    Attributes:
+        format: The version of the on-disk format.
+        id: Random; clones of one project have the same.
+        chunking: How content is cut in this project.
+    """
+
+    format: str
+    id: str
+    created: datetime
+    chunking: dict[str, Any] = {}
+
+
+_CHUNKING: dict[str, Any] = {
+    "algorithm": "fastcdc-2020",
+    "average": 65536,
+    "maximum": 262144,
+    "minimum": 16384,
+    "normalization": 1,
+}
+
+
+def make_project(store: Store, *, project_id: str, now: datetime) -> ProjectFile:
+    """Make an empty project in a store.
+
+    Raises:
+        AlreadyExists: There is one.
+        StorageError: The store failed.
+        Denied: The store may not be written to.
+    """
+    project = ProjectFile(format=FORMAT, id=project_id, created=now, chunking=_CHUNKING)
+    try:
+        store.create(_KEY, [codec.encode(project)])
+    except AlreadyExists:
+        if read_project(store) == project:
+            return project  # the answer to our own first try was lost
+        raise AlreadyExists(
+            f"there is a project in {store.url}",
+            why="project.json exists.",
+            hint="Use it as it is, or choose an empty place.",
+        ) from None
+    return project
+
+
+def read_project(store: Store) -> ProjectFile:
+    """Read `project.json` and refuse what this version does not understand.
+
+    Raises:
+        NotFound: The store holds no project.
+        FormatTooNew: It was made by a newer thence, or needs a feature that this one has not.
+        DataDamaged: project.json cannot be read.
+    """
+    try:
+        data = store.get(_KEY)
+    except NotFound as error:
+        raise NotFound(
+            f"there is no project in {store.url}",
+            why="It has no project.json.",
+            hint="Make one: thence init.",
+        ) from error
+    try:
+        project = codec.decode(data, ProjectFile)
+    except DataDamaged as error:
+        raise DataDamaged(
+            f"project.json of {store.url} cannot be read", why=error.why, about=_KEY
+        ) from error
+    if project.format != FORMAT:
+        raise FormatTooNew(
+            f"the project in {store.url} has format {project.format!r}",
+            why=f"This version of thence reads format {FORMAT!r}.",
+        )
+    for info in store.list(_FEATURES):
+        raise FormatTooNew(
+            f"the project in {store.url} needs a feature that this version does not have",
+            why=f"{info.key} says so.",
+        )
+    return project

@@ -1,0 +1,297 @@
+"""Putting content into a store: cut, deduplicate, compress, pack.
+
+Nothing is visible before `flush`; what a writer that died had published is reused by the next try.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import NamedTuple, Self, TypeVar
+
+from blake3 import blake3
+
+from thence.errors import Conflict, Denied, NotFound, StorageError
+from thence.model.ids import Digest
+from thence.store.base import Bytes, Store
+from thence.vault import chunk, recipe
+from thence.vault.content import ContentInfo
+from thence.vault.directory import Directory
+from thence.vault.lane import Lane
+from thence.vault.pack import BlockKind, Pack, PackBuilder
+
+__all__ = ["Writer"]
+
+T = TypeVar("T")
+
+SMALL = 32 * 1024
+SEGMENT = 4 * 1024 * 1024
+_TRIES = 3
+_BATCH = 64
+
+
+class _Segment(NamedTuple):
+    """A piece of a content and where its chunks end; the last end is the end of the piece."""
+
+    data: memoryview
+    ends: list[int]
+
+
+class Writer:
+    """One session of writing content; a context manager.
+
+    `put_*` may be called from several threads. Content is readable by others after `flush`, which
+    leaving the context without an exception does too.
+
+    Args:
+        store: Where to.
+        directory: What is known to be there.
+        staging: A local folder for packs that are being filled, best on the store's file system.
+        entropy: Makes the nonce of a pack.
+        lanes: How many threads may write at the same time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        staging: Path,
+        *,
+        entropy: Callable[[int], bytes] = os.urandom,
+        lanes: int = 2,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._staging = staging
+        self._entropy = entropy
+        self._pending: dict[bytes, object] = {}
+        self._count = max(1, lanes)
+        self._lanes: list[Lane] = []
+        self._free: SimpleQueue[Lane | None] = SimpleQueue()
+        for _ in range(self._count):
+            self._free.put(None)
+        self._hasher: ThreadPoolExecutor | None = None
+        self.new_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            for lane in self._lanes:
+                lane.discard()
+            if self._hasher is not None:
+                self._hasher.shutdown(cancel_futures=True)
+
+    def _new_builder(self) -> PackBuilder:
+        return PackBuilder(self._staging, self._entropy(16))
+
+    def flush(self) -> None:
+        """Publish everything; when this returns it is durable and readable.
+
+        Raises:
+            StorageError: The store failed.
+            Denied: The store may not be written to.
+        """
+        packs: list[Pack] = []
+        for lane in self._lanes:
+            lane.publish()
+            packs += lane.published
+            lane.published = []
+        self.new_bytes += sum(pack.size_bytes for pack in packs)
+        self._directory.add((pack.id, pack.directory) for pack in packs)
+
+    def put_bytes(self, data: Bytes) -> ContentInfo:
+        """Put bytes that are in memory."""
+        return self._with_lane(lambda lane: self._put_bytes(lane, data))
+
+    def put_file(self, path: Path) -> ContentInfo:
+        """Put the bytes of a file; they are read once, and must not change meanwhile.
+
+        Raises:
+            NotFound: There is no such file.
+            Denied: It may not be read.
+            Conflict: It changed while it was read, each time it was tried.
+            StorageError: Reading or writing failed.
+        """
+        return self._with_lane(lambda lane: self._put_file(lane, path))
+
+    def put_files(self, paths: Sequence[Path]) -> Iterator[ContentInfo]:
+        """Put many files with all lanes, giving the results in order.
+
+        Raises:
+            As `put_file`.
+        """
+        if len(paths) < 2 or self._count < 2:
+            yield from map(self.put_file, paths)
+            return
+        with ThreadPoolExecutor(self._count, thread_name_prefix="thence-write") as pool:
+            waiting: list[Future[list[ContentInfo]]] = []
+            try:
+                for start in range(0, len(paths), _BATCH):
+                    batch = paths[start : start + _BATCH]
+                    waiting.append(pool.submit(self._put_batch, batch))
+                    # A bounded queue: a million paths must not mean a million results in memory.
+                    if len(waiting) > 4 * self._count:
+                        yield from waiting.pop(0).result()
+                for done in waiting:
+                    yield from done.result()
+            finally:
+                for left in waiting:
+                    left.cancel()
+
+    def _put_batch(self, paths: Sequence[Path]) -> list[ContentInfo]:
+        return self._with_lane(lambda lane: [self._put_file(lane, path) for path in paths])
+
+    def _with_lane(self, work: Callable[[Lane], T]) -> T:
+        lane = self._free.get()
+        try:
+            if lane is None:
+                lane = Lane(self._store, self._new_builder)
+                self._lanes.append(lane)
+            return work(lane)
+        finally:
+            self._free.put(lane)
+
+    def _is_new(self, wanted: bytes) -> bool:
+        """True for exactly one caller, and only where no pack has it."""
+        token = object()
+        return self._pending.setdefault(wanted, token) is token and wanted not in self._directory
+
+    def _put_file(self, lane: Lane, path: Path) -> ContentInfo:
+        for _ in range(_TRIES):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    before = os.fstat(descriptor)
+                    info = self._put_descriptor(lane, descriptor)
+                    after = os.fstat(descriptor)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                if isinstance(error, (StorageError, Denied)):
+                    raise
+                raise _cannot_read(path, error) from error
+            if _signature(before) == _signature(after) and info.size_bytes == before.st_size:
+                return info
+        raise Conflict(
+            f"{path} changes while it is read",
+            why=f"Its size or time was another after each of {_TRIES} readings.",
+            hint="Wait until the program that writes it is done, then save again.",
+            about=str(path),
+        )
+
+    def _put_descriptor(self, lane: Lane, descriptor: int) -> ContentInfo:
+        head = os.read(descriptor, SMALL + 1)
+        if len(head) <= SMALL:
+            # A short read is not the end of a file on every file system.
+            while more := os.read(descriptor, SMALL + 1):
+                head += more
+            if len(head) <= SMALL:
+                return self._put_small(lane, head)
+        return self._put_segments(lane, _segments(head, descriptor))
+
+    def _put_bytes(self, lane: Lane, data: Bytes) -> ContentInfo:
+        if len(data) <= SMALL:
+            return self._put_small(lane, bytes(data))
+        return self._put_segments(lane, iter([_Segment(memoryview(data), chunk.cut(data))]))
+
+    def _put_small(self, lane: Lane, data: bytes) -> ContentInfo:
+        digest = sha256(data).digest()
+        if self._is_new(digest):
+            lane.add_small(digest, data, BlockKind.WHOLE)
+        return ContentInfo(Digest(digest), len(data))
+
+    def _put_segments(self, lane: Lane, segments: Iterator[_Segment]) -> ContentInfo:
+        whole = sha256()
+        chunks: list[recipe.Item] = []
+        only: bytes | None = None
+        for data, ends in segments:
+            # SHA-256 is three times slower than cutting and BLAKE3 together: its own thread.
+            hashed = self._hash_pool().submit(whole.update, data)
+            try:
+                start = 0
+                for end in ends:
+                    piece = data[start:end]
+                    chunks.append(recipe.Item(blake3(piece).digest(), end - start))
+                    if len(chunks) == 1:
+                        only = bytes(piece)  # a content of one chunk is stored whole
+                    else:
+                        if only is not None:
+                            self._put_chunk(lane, chunks[0].id, only)
+                            only = None
+                        self._put_chunk(lane, chunks[-1].id, piece)
+                    start = end
+            finally:
+                hashed.result()
+        digest, size = whole.digest(), sum(item.length for item in chunks)
+        if self._is_new(digest):
+            if only is not None:
+                lane.add(digest, only, size, BlockKind.WHOLE)
+            else:
+                node = recipe.build(chunks, lambda i, n: self._put_list(lane, i, n))
+                lane.add(digest, node, size, BlockKind.RECIPE)
+        return ContentInfo(Digest(digest), size)
+
+    def _put_chunk(self, lane: Lane, wanted: bytes, data: Bytes) -> None:
+        if self._is_new(wanted):
+            lane.add(wanted, data, len(data), BlockKind.CHUNK)
+
+    def _put_list(self, lane: Lane, wanted: bytes, node: bytes) -> None:
+        if self._is_new(wanted):
+            lane.add_small(wanted, node, BlockKind.LIST)
+
+    def _hash_pool(self) -> ThreadPoolExecutor:
+        if self._hasher is None:
+            self._hasher = ThreadPoolExecutor(self._count, thread_name_prefix="thence-hash")
+        return self._hasher
+
+
+def _segments(head: bytes, descriptor: int) -> Iterator[_Segment]:
+    """The rest of a file, cut; what follows the last sure cut is carried into the next segment."""
+    carry = head
+    while True:
+        buffer = memoryview(bytearray(SEGMENT + len(carry)))
+        buffer[: len(carry)] = carry
+        filled = len(carry)
+        while filled < len(buffer) and (got := os.readv(descriptor, [buffer[filled:]])):
+            filled += got
+        data = buffer[:filled].toreadonly()
+        ends = chunk.cut(data)
+        if filled < len(buffer):
+            if ends:
+                yield _Segment(data, ends)
+            return
+        # The last end is where the buffer ended, which is no cut of the file.
+        sure = ends[:-1]
+        carry = bytes(data[sure[-1] :])
+        yield _Segment(data[: sure[-1]], sure)
+
+
+def _signature(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _cannot_read(path: Path, error: OSError) -> NotFound | Denied | StorageError:
+    why = f"{error.strerror or error}."
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"there is no file {path}", why=why, about=str(path))
+    if isinstance(error, PermissionError):
+        return Denied(
+            f"cannot read {path}",
+            why=why,
+            hint="Give yourself the right to read it.",
+            about=str(path),
+        )
+    return StorageError(f"cannot read {path}", why=why, about=str(path))
