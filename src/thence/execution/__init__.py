@@ -1,0 +1,1 @@
+"""One execution: watched, recorded, given back and judged."""

@@ -1,0 +1,117 @@
+"""The environment of a run: interpreters, distributions, operating system."""
+
+import os
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from thence.execution.capture.distributions import (
+    Distribution,
+    Found,
+    KeptFile,
+    find_distributions,
+    marker_environment,
+)
+from thence.execution.capture.interpreters import Interpreter, find_interpreters
+from thence.execution.capture.probe import attempt
+from thence.execution.capture.system import System, capture_system
+
+__all__ = ["Environment", "capture_environment"]
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run ran on, so far as it can be named and given back.
+
+    Attributes:
+        interpreters: The Python interpreters that ran; the first is the one to rebuild.
+        distributions: Used distributions and what they require, sorted by name.
+        installed: Everything that was installed beside them, `name==version`, for reading.
+        kept: Package files whose content must be kept, because no index has them.
+        system: The operating system and its packages.
+        problems: What could not be found out, sentences for people.
+    """
+
+    interpreters: tuple[Interpreter, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
+    installed: tuple[str, ...] = ()
+    kept: tuple[KeptFile, ...] = ()
+    system: System = System()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def python(self) -> str | None:
+        """Version of the interpreter that ran, or None for a run without Python."""
+        return self.interpreters[0].version if self.interpreters else None
+
+    @property
+    def used(self) -> tuple[Distribution, ...]:
+        """The distributions that the run opened files of."""
+        return tuple(item for item in self.distributions if item.used)
+
+
+def capture_environment(
+    opened: Iterable[str],
+    executed: Iterable[str],
+    *,
+    python: str | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Environment:
+    """Describe the environment of a run from what it opened and executed.
+
+    Never raises for what it finds on the machine: what cannot be read becomes a problem.
+
+    Args:
+        opened: Absolute paths of the files that the run opened.
+        executed: Absolute paths of the programs that it started, in order.
+        python: An interpreter that ran for certain (of this process, or of a notebook kernel).
+        variables: The environment variables of the run, with their values.
+    """
+    # Old file systems hold names that are not UTF-8; no record can hold them.
+    files = {path for path in opened if _is_text(path)}
+    programs = [*([python] if python else []), *(path for path in executed if _is_text(path))]
+    values = dict(variables or {})
+    problems: list[str] = []
+
+    interpreters, problem = attempt(
+        "the Python interpreter", lambda: find_interpreters(files, programs)
+    )
+    problems += [problem] if problem else []
+    interpreters = interpreters or []
+
+    found: Found | None = None
+    if interpreters or any("-packages/" in path for path in files):
+        first = interpreters[0] if interpreters else None
+        search_path = values.get("PYTHONPATH", "").split(os.pathsep)
+        found, problem = attempt(
+            "the installed packages",
+            lambda: find_distributions(
+                files,
+                markers=marker_environment(
+                    version=first.version if first else "3.11.0",
+                    implementation=first.implementation if first else "cpython",
+                ),
+                sites=search_path,
+            ),
+        )
+        problems += [problem] if problem else []
+
+    system, problem = attempt(
+        "the operating system", lambda: capture_system(files, programs, values)
+    )
+    problems += [problem] if problem else []
+    return Environment(
+        interpreters=tuple(interpreters),
+        distributions=found.distributions if found else (),
+        installed=found.installed if found else (),
+        kept=found.kept if found else (),
+        system=system or System(),
+        problems=(*problems, *(found.problems if found else ())),
+    )
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
