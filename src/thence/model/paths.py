@@ -24,11 +24,11 @@ class PathText(NamedTuple):
 
 
 def path_to_text(path: str) -> PathText:
-    """What to write for a path.
+    r"""What to write for a path.
 
     >>> path_to_text("a/b%20.csv")
     PathText(text='a/b%20.csv', percent=False)
-    >>> path_to_text("caf\\udce9.csv")
+    >>> path_to_text("caf\udce9.csv")
     PathText(text='caf%E9.csv', percent=True)
     """
     raw = os.fsencode(path)
