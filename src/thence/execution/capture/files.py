@@ -1,0 +1,482 @@
+"""The ledger of a run's files: fixes what the run uses before the run can change it.
+
+Each first event becomes a *note*: a JSON object that is applied to the ledger in memory and added
+to `<spool>/files.jsonl` in one write. Reading the notes again gives the same ledger, so a run whose
+supervisor was killed loses nothing that was noted.
+"""
+
+import json
+import os
+import stat
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from thence.errors import NotFound, StorageError
+from thence.execution.capture.classify import Classifier, Place, is_library, source_of_bytecode
+from thence.execution.capture.keeper import Keeper, Redact, Signature
+from thence.execution.capture.states import FileState, Ledger, WrittenFile
+from thence.execution.events import Action, FileEvent
+from thence.model.ids import Digest
+
+__all__ = ["FileLedger", "Known", "Protect"]
+
+Known = Callable[[Path, os.stat_result], Digest | None]
+"""The digest of a file whose content is in the store already; None where that is not certain."""
+
+Protect = Callable[[Path], bool]
+"""Whether a file is secret by its name, so that its content must never be kept."""
+
+_NOTES = "files.jsonl"
+_COPIES = "kept"
+_ABSENT_LIMIT = 1000
+_FOLDER_LIMIT = 20_000
+_CONTENT_PLACES = (Place.PROJECT, Place.OUTSIDE)
+
+
+class FileLedger:
+    """Notes what a run does to files. `on_event` may be called from any thread.
+
+    Args:
+        root: The project's folder.
+        cwd: Working directory of the run.
+        spool: Folder for copies and notes; made if it is not there.
+        known: Spares copying what the store has.
+        protect: Spares secrets.
+        redact: Applied to small files of code and configuration before anything is written.
+        ignore: Further folders whose files are noise, by the name of the rule.
+        home: The user's folder; default: of this user.
+        keep_limit_bytes: Larger inputs are not copied at first use but looked at again at the end.
+            What the run is about to destroy is copied whatever its size.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        cwd: str | os.PathLike[str],
+        spool: Path,
+        known: Known | None = None,
+        protect: Protect | None = None,
+        redact: Redact | None = None,
+        ignore: Mapping[str, str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        keep_limit_bytes: int = 256 << 20,
+    ) -> None:
+        self.root = os.path.realpath(root)
+        self.cwd = os.fspath(cwd)
+        self._spool = spool
+        self._copies = spool / _COPIES
+        self._known: Known = known or (lambda _path, _status: None)
+        self._protect: Protect = protect or (lambda _path: False)
+        self._limit = keep_limit_bytes
+        self._home = os.fspath(home) if home is not None else os.path.expanduser("~")
+        self._ignore = {"spool": os.fspath(spool), **(ignore or {})}
+        self._classifier = Classifier(self.root, home=self._home, ignore=self._ignore)
+        self._keeper = Keeper(self._copies, redact or (lambda _path, _data: None))
+        self._lock = threading.RLock()
+        self._notes_fd = -1
+
+        self._looked_at: set[str] = set()
+        self._reads: dict[str, FileState] = {}
+        self._before: dict[str, FileState] = {}
+        self._written: dict[str, bool] = {}
+        self._copy_of: dict[Signature, FileState] = {}
+        self._environment: set[str] = set()
+        self._libraries: set[str] = set()
+        self._executed: dict[str, None] = {}
+        self._absent: dict[str, None] = {}
+        self._connections: dict[str, None] = {}
+        self._ignored: Counter[str] = Counter()
+        self._problems: dict[str, None] = {}
+        self._handlers: dict[Action, Callable[[FileEvent], None]] = {
+            Action.READ: lambda event: self._on_read(event.path, detail=event.detail),
+            Action.WRITE: lambda event: self._on_write(event.path, keeps_bytes=True),
+            Action.UPDATE: lambda event: self._on_write(event.path, keeps_bytes=True),
+            Action.TRUNCATE: self._on_truncate,
+            Action.RENAME: self._on_rename,
+            Action.LINK: self._on_link,
+            Action.REMOVE: lambda event: self._on_remove(event.path),
+            Action.EXECUTE: lambda event: self._on_execute(event.path),
+            Action.CONNECT: self._on_connect,
+        }
+
+    def open(self) -> Self:
+        """Make the spool and begin to note.
+
+        Raises:
+            StorageError: The spool cannot be written.
+        """
+        try:
+            self._copies.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._notes_fd = os.open(self._spool / _NOTES, flags, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write to the spool {self._spool}", why=str(error.strerror)
+            ) from error
+        begin = {"root": self.root, "cwd": self.cwd, "home": self._home, "ignore": self._ignore}
+        self._note("begin", begin)
+        return self
+
+    def on_event(self, event: FileEvent) -> None:
+        """Note what a program is about to do; returns when what must be kept is kept."""
+        # Without the lock: most events are of files that are settled, and sets only grow.
+        if event.action is Action.READ and event.path in self._looked_at:
+            return
+        with self._lock:
+            self._handlers[event.action](event)
+
+    # -- what each kind of event means ------------------------------------------------------------
+
+    def _on_read(self, path: str, *, detail: str = "") -> None:
+        if path in self._looked_at:
+            return
+        real, (place, rule) = self._classifier.resolve(path)
+        if place is Place.IGNORED:
+            self._looked_at.add(path)
+            self._note_ignored(rule)
+            source = source_of_bytecode(real)
+            if source is not None and os.path.exists(source):
+                self._on_read(source)
+            return
+        if real in self._written:
+            return  # what the run wrote itself is not an input
+        try:
+            status = os.stat(real)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and place is Place.PROJECT:
+                self._on_absent(real, creates="create" in detail.split())
+            return
+        self._looked_at.add(path)
+        if not stat.S_ISREG(status.st_mode):
+            return
+        if is_library(real):
+            self._note_path("library", real, self._libraries)
+        if place is Place.ENVIRONMENT:
+            self._note_path("environment", real, self._environment)
+        elif real not in self._reads and (
+            place is Place.PROJECT or (place is Place.OUTSIDE and not is_library(real))
+        ):
+            self._note_read(self._fix(real, status, limit=self._limit))
+
+    def _on_absent(self, real: str, *, creates: bool) -> None:
+        if creates:
+            self._note_written(real, existed=False)
+        elif real not in self._absent and len(self._absent) < _ABSENT_LIMIT:
+            self._note("absent", {"path": real})
+
+    def _on_truncate(self, event: FileEvent) -> None:
+        # truncate(2) to a length leaves bytes that the result is made from; O_TRUNC leaves none.
+        self._on_write(event.path, keeps_bytes=event.detail.startswith("length"))
+
+    def _on_write(self, path: str, *, keeps_bytes: bool) -> None:
+        real, (place, rule) = self._classifier.resolve(path)
+        if place is Place.IGNORED:
+            self._note_ignored(rule)
+        if place not in _CONTENT_PLACES or real in self._written:
+            return
+        try:
+            status = os.stat(real)
+        except OSError:
+            self._note_written(real, existed=False)
+            return
+        if stat.S_ISREG(status.st_mode):
+            self._fix_before(real, status, is_input=keeps_bytes and status.st_size > 0)
+
+    def _fix_before(self, real: str, status: os.stat_result, *, is_input: bool) -> None:
+        """Keep what a file of before the run holds: it is about to change, move or go."""
+        read = self._reads.get(real)
+        same = read is not None and read.signature == Signature.of(status)
+        if read is not None and same and not read.is_deferred:
+            before = read
+        else:
+            before = self._fix(real, status, limit=None)
+            if is_input or (same and read is not None):
+                self._note_read(before)
+        self._note_written(real, existed=True, before=before)
+
+    def _on_remove(self, path: str) -> None:
+        real, (place, _) = self._classifier.resolve(path)
+        if place not in _CONTENT_PLACES or real in self._written:
+            return
+        status = _link_status(real)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            self._fix_before(real, status, is_input=False)
+
+    def _on_rename(self, event: FileEvent) -> None:
+        old, (old_place, _) = self._classifier.resolve(event.path)
+        new, (new_place, _) = self._classifier.resolve(event.target)
+        old_status, new_status = _link_status(old), _link_status(new)
+        if old == new or not _will_succeed(old_status, new_status, os.path.dirname(new)):
+            return
+        if old_status is not None and stat.S_ISDIR(old_status.st_mode):
+            self._on_folder_rename(old, new)
+            return
+        swaps = event.detail == "exchange"
+        sides = ((old, old_place, old_status, True), (new, new_place, new_status, swaps))
+        for path, place, status, moves in sides:
+            if place not in _CONTENT_PLACES or path in self._written:
+                continue
+            if status is not None and stat.S_ISREG(status.st_mode):
+                # The bytes of what moves become those of a result.
+                self._fix_before(path, status, is_input=moves)
+            elif path == new:
+                self._note_written(path, existed=False)
+
+    def _on_folder_rename(self, old: str, new: str) -> None:
+        for path in _files_below(old):
+            moved = new + path[len(old) :]
+            _, (place, _) = self._classifier.resolve(path)
+            _, (moved_place, _) = self._classifier.resolve(moved)
+            if place in _CONTENT_PLACES and path not in self._written:
+                # Its bytes are safe under the new name; copying a whole folder would be dear.
+                status = _link_status(path)
+                if status is not None:
+                    before = self._reads.get(path) or FileState.seen(path, status)
+                    if before.is_deferred:
+                        before = before._replace(why_not_kept="moved")
+                    self._note_written(path, existed=True, before=before)
+            if moved_place in _CONTENT_PLACES and moved not in self._written:
+                self._note_written(moved, existed=False)
+
+    def _on_link(self, event: FileEvent) -> None:
+        new, (place, _) = self._classifier.resolve(event.target)
+        if place not in _CONTENT_PLACES or os.path.lexists(new):
+            return
+        if event.path and event.detail != "symbolic":
+            self._on_read(event.path)
+        if new not in self._written:
+            self._note_written(new, existed=False)
+
+    def _on_execute(self, path: str) -> None:
+        real, (place, _) = self._classifier.resolve(path)
+        if path in self._executed or not os.path.isfile(real):
+            return
+        self._note("execute", {"path": path})
+        # Programs elsewhere belong to the system; scripts are read by their interpreters.
+        if place is Place.PROJECT:
+            self._on_read(path)
+
+    def _on_connect(self, event: FileEvent) -> None:
+        if event.detail == "udp":
+            self._note_ignored("udp connection")
+        elif event.path not in self._connections:
+            self._note("connect", {"path": event.path})
+
+    # -- fixing content ---------------------------------------------------------------------------
+
+    def _fix(self, real: str, status: os.stat_result, *, limit: int | None) -> FileState:
+        """The state of a file now, with its bytes in a safe place where that is possible."""
+        state = FileState.seen(real, status)
+        try:
+            if self._protect(state.path):
+                return state._replace(why_not_kept="secret")
+            if (digest := self._known(state.path, status)) is not None:
+                return state._replace(digest=digest)
+            if state.signature in self._copy_of:  # another name of the same file
+                return self._copy_of[state.signature]._replace(path=state.path)
+            if limit is not None and status.st_size > limit:
+                return state
+            copy = self._keeper.keep(real)
+        except Exception as error:  # a bug in a callback: the run goes on, the record says so
+            self._problems[f"{real} could not be kept: {error!r}"] = None
+            return state._replace(why_not_kept="failed")
+        kept = None if copy.number is None else self._keeper.path(copy.number)
+        state = state.with_copy(copy, kept)
+        if kept is not None and state.signature is not None and not copy.unstable:
+            self._copy_of[state.signature] = state
+        return state
+
+    # -- notes ------------------------------------------------------------------------------------
+
+    def _note_read(self, state: FileState) -> None:
+        self._note("read", {"file": state.to_plain()})
+
+    def _note_written(self, path: str, *, existed: bool, before: FileState | None = None) -> None:
+        body: dict[str, Any] = {"path": path, "existed": existed}
+        if before is not None:
+            body["before"] = before.to_plain()
+        self._note("written", body)
+
+    def _note_path(self, kind: str, path: str, noted: set[str]) -> None:
+        if path not in noted:
+            self._note(kind, {"path": path})
+
+    def _note_ignored(self, rule: str) -> None:
+        if rule in self._ignored:
+            self._ignored[rule] += 1
+        else:
+            self._note("ignored", {"rule": rule})
+
+    def _note(self, kind: str, body: dict[str, Any]) -> None:
+        self._apply(kind, body)
+        if self._notes_fd >= 0:
+            # ASCII JSON: names that are not UTF-8 are escaped and come back as they were.
+            os.write(self._notes_fd, json.dumps({"note": kind, **body}).encode() + b"\n")
+
+    def _apply(self, kind: str, body: dict[str, Any]) -> None:
+        match kind:
+            case "read":
+                state = FileState.from_plain(body["file"], self._copies)
+                self._reads[str(state.path)] = state
+            case "written":
+                path = body["path"]
+                self._written[path] = body["existed"]
+                if "before" in body:
+                    self._before[path] = FileState.from_plain(body["before"], self._copies)
+            case "environment":
+                self._environment.add(body["path"])
+            case "library":
+                self._libraries.add(body["path"])
+            case "execute":
+                self._executed[body["path"]] = None
+            case "absent":
+                self._absent[body["path"]] = None
+            case "connect":
+                self._connections[body["path"]] = None
+            case "ignored":
+                self._ignored[body["rule"]] += 1
+
+    @classmethod
+    def replay(
+        cls, spool: Path, *, known: Known | None = None, protect: Protect | None = None
+    ) -> "FileLedger":
+        """The ledger as it was when its process died; `finish` it, it takes no more events.
+
+        Raises:
+            NotFound: There are no notes.
+        """
+        try:
+            lines = (spool / _NOTES).read_bytes().splitlines()
+        except OSError as error:
+            raise NotFound(f"no notes of a run in {spool}", why=str(error.strerror)) from error
+        notes = list(_parse(lines))
+        begin = next((note for note in notes if note["note"] == "begin"), None)
+        if begin is None:
+            raise NotFound(f"no notes of a run in {spool}", why="The first line is missing.")
+        ledger = cls(
+            begin["root"],
+            cwd=begin["cwd"],
+            spool=spool,
+            known=known,
+            protect=protect,
+            ignore=begin["ignore"],
+            home=begin["home"],
+        )
+        for note in notes:
+            ledger._apply(note["note"], note)
+        return ledger
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def finish(self) -> Ledger:
+        """Look at everything once more; the run has ended."""
+        with self._lock:
+            if self._notes_fd >= 0:
+                os.close(self._notes_fd)
+                self._notes_fd = -1
+            outputs, overwritten, removed = [], [], []
+            untouched = set()
+            for path, existed in self._written.items():
+                before = self._before.get(path)
+                status = _status(path)
+                if status is None or not stat.S_ISREG(status.st_mode):
+                    if before is not None:
+                        removed.append(before)
+                elif before is not None and before.signature == Signature.of(status):
+                    untouched.add(path)  # opened for writing, and then not written to
+                else:
+                    secret = self._protect(Path(path))
+                    outputs.append(WrittenFile(Path(path), existed, secret))
+                    if before is not None:
+                        overwritten.append(before)
+            reads = [
+                state if path in self._written and path not in untouched else _checked(state)
+                for path, state in self._reads.items()
+            ]
+            return Ledger(
+                reads=tuple(reads),
+                overwritten=tuple(overwritten),
+                outputs=tuple(outputs),
+                removed=tuple(removed),
+                environment=frozenset(self._environment),
+                libraries=frozenset(self._libraries),
+                executed=tuple(self._executed),
+                absent=tuple(path for path in self._absent if path not in self._written),
+                connections=tuple(self._connections),
+                ignored=dict(self._ignored),
+                problems=tuple(self._problems),
+            )
+
+
+def _parse(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the last line of a process that was killed while writing it
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _link_status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _will_succeed(old: os.stat_result | None, new: os.stat_result | None, new_folder: str) -> bool:
+    """Whether a rename can be done; we are asked before, and are not told what came of it."""
+    folder = _status(new_folder)
+    if old is None or folder is None or old.st_dev != folder.st_dev:
+        return False  # not there, or on another file system: the program will copy instead
+    if new is None:
+        return True
+    if (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino):
+        return False  # two names of one file: the kernel does nothing
+    return stat.S_ISDIR(old.st_mode) == stat.S_ISDIR(new.st_mode)
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    count = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield f"{parent}/{name}"
+            count += 1
+            if count >= _FOLDER_LIMIT:
+                return
+
+
+def _checked(state: FileState) -> FileState:
+    """The state with what the file's signature says now."""
+    status = _status(str(state.path))
+    if status is not None and state.signature is not None:
+        now = Signature.of(status)
+        if now == state.signature:
+            return state
+        if now[:4] == state.signature[:4] and _has_same_bytes(state):
+            return state  # only its mode or its number of names changed
+    why = "changed" if state.is_deferred else state.why_not_kept
+    return state._replace(changed_during_run=True, why_not_kept=why)
+
+
+def _has_same_bytes(state: FileState) -> bool:
+    if state.kept is None or state.redacted:
+        return False
+    try:
+        with open(state.kept, "rb") as then, open(state.path, "rb") as now:
+            while chunk := then.read(1 << 20):
+                if chunk != now.read(1 << 20):
+                    return False
+            return not now.read(1)
+    except OSError:
+        return False

@@ -1,0 +1,142 @@
+"""What the ledger of a run says about each file."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from thence.execution.capture.keeper import Kept, Signature
+from thence.model.ids import Digest
+
+__all__ = ["FileState", "Ledger", "WrittenFile"]
+
+
+class FileState(NamedTuple):
+    """A file as it was at one moment.
+
+    Of `kept`, `digest` and `why_not_kept` at most one is set. None of them: the file is large, is
+    to be read at its path after the run, and still has its signature.
+
+    Attributes:
+        path: Absolute; links in its folder are resolved.
+        kept: Copy in the spool.
+        digest: Where the content is in the store already.
+        signature: When it was first used; None for a file that could not be looked at.
+        why_not_kept: `secret`, `unreadable`, `vanished`, `no-space`, `changed` (large, and not what
+            it was), `moved` (with its folder), `failed`.
+        redacted: Secrets in the copy were replaced.
+        changed_during_run: Somebody else changed it after its first use, or while it was copied.
+    """
+
+    path: Path
+    kept: Path | None = None
+    digest: Digest | None = None
+    signature: Signature | None = None
+    size_bytes: int = 0
+    executable: bool = False
+    redacted: bool = False
+    why_not_kept: str | None = None
+    changed_during_run: bool = False
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether its content is only at its path."""
+        return self.kept is None and self.digest is None and self.why_not_kept is None
+
+    @classmethod
+    def seen(cls, path: str, status: os.stat_result) -> "FileState":
+        """A file that was looked at and not copied."""
+        return cls(
+            Path(path),
+            signature=Signature.of(status),
+            size_bytes=status.st_size,
+            executable=bool(status.st_mode & 0o100),
+        )
+
+    def with_copy(self, copy: Kept, kept: Path | None) -> "FileState":
+        """The same with what became of copying it."""
+        state = self if copy.status is None else FileState.seen(str(self.path), copy.status)
+        return state._replace(
+            kept=kept,
+            why_not_kept=copy.why_not,
+            redacted=copy.redacted,
+            changed_during_run=copy.unstable,
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON holds it; what holds its default is left out."""
+        plain: dict[str, Any] = {"path": str(self.path)}
+        if self.kept is not None:
+            plain["kept"] = int(self.kept.name)
+        if self.digest is not None:
+            plain["digest"] = str(self.digest)
+        if self.signature is not None:
+            plain["signature"] = list(self.signature)
+        for name in ("executable", "redacted", "why_not_kept", "changed_during_run"):
+            if value := getattr(self, name):
+                plain[name] = value
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], copies: Path) -> "FileState":
+        """The inverse of `to_plain`.
+
+        Args:
+            plain: As read from JSON.
+            copies: The folder with the copies.
+        """
+        signature = Signature(*plain["signature"]) if "signature" in plain else None
+        return cls(
+            Path(plain["path"]),
+            kept=copies / str(plain["kept"]) if "kept" in plain else None,
+            digest=Digest.parse(plain["digest"]) if "digest" in plain else None,
+            signature=signature,
+            size_bytes=signature.size_bytes if signature else 0,
+            executable=plain.get("executable", False),
+            redacted=plain.get("redacted", False),
+            why_not_kept=plain.get("why_not_kept"),
+            changed_during_run=plain.get("changed_during_run", False),
+        )
+
+
+class WrittenFile(NamedTuple):
+    """A file that the run wrote and that is there at its end.
+
+    Attributes:
+        existed_before: The run replaced or changed it; its old content is in `Ledger.overwritten`.
+        secret: Its name says that its content must not be kept.
+    """
+
+    path: Path
+    existed_before: bool
+    secret: bool = False
+
+
+class Ledger(NamedTuple):
+    """Everything that is known of the files of a run, at its end.
+
+    Attributes:
+        reads: What the run was made from, as it was at first use.
+        overwritten: Files that existed and were changed, as they were before.
+        outputs: Files that the run wrote and that are there.
+        removed: Files that existed before and are gone, as they were.
+        environment: Paths below installed packages and interpreters that were opened.
+        libraries: Shared libraries that were opened.
+        executed: Programs that were started, in order of first start.
+        absent: Files of the project that were looked for and are not there (at most 1,000).
+        connections: `host:port` of each connection.
+        ignored: Number of files by the rule that left them out.
+        problems: What could not be recorded, sentences.
+    """
+
+    reads: tuple[FileState, ...]
+    overwritten: tuple[FileState, ...]
+    outputs: tuple[WrittenFile, ...]
+    removed: tuple[FileState, ...]
+    environment: frozenset[str]
+    libraries: frozenset[str]
+    executed: tuple[str, ...]
+    absent: tuple[str, ...]
+    connections: tuple[str, ...]
+    ignored: dict[str, int]
+    problems: tuple[str, ...] = ()

@@ -1,0 +1,133 @@
+"""Starts the user's command under the best sensor that works here."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from thence.errors import Denied, InvalidInput, NotFound, StorageError
+from thence.execution import supervisor
+from thence.execution.events import Ended, OnEvent
+from thence.execution.terminal import Output, Sink
+from thence.execution.watchdog import Watchdog
+
+__all__ = ["CommandDenied", "CommandNotFound", "find_program", "launch"]
+
+
+class CommandNotFound(NotFound):
+    """There is no such program; exit status 127, as of a shell."""
+
+    exit_status = 127
+
+
+class CommandDenied(Denied):
+    """The program cannot be executed; exit status 126, as of a shell."""
+
+    exit_status = 126
+
+
+def launch(
+    command: Sequence[str],
+    *,
+    cwd: str | os.PathLike[str],
+    env: Mapping[str, str],
+    on_event: OnEvent,
+    sensor: Literal["auto", "seccomp", "audit-hook"] = "auto",
+    stdout: Sink | None = None,
+    stderr: Sink | None = None,
+    target_fds: tuple[int, int] = (1, 2),
+) -> Ended:
+    """Run a command to its end, watched, with its output passed on unchanged and to the sinks.
+
+    The command belongs to the terminal as if it had been started without us. A file that stands for
+    its standard input is reported as read.
+
+    Args:
+        command: Program and arguments.
+        cwd: Working directory of the command.
+        env: Environment of the command.
+        on_event: Called before the program proceeds, one event at a time, in this thread.
+        sensor: `auto` is `seccomp` where it works, else `audit-hook`.
+        stdout: Gets each piece of standard output; None leaves that stream alone.
+        stderr: Gets each piece of standard error; None leaves that stream alone.
+        target_fds: Where the two streams go.
+
+    Raises:
+        CommandNotFound: There is no such program.
+        CommandDenied: It cannot be executed.
+        NotFound: The working directory is not there.
+        InvalidInput: There is no command.
+        StorageError: The asked-for sensor does not work here.
+    """
+    program = find_program(command, cwd=cwd, env=env)
+    reason = None if sensor == "audit-hook" else supervisor.probe()
+    if reason is not None:
+        raise StorageError("the kernel-level sensor does not work here", why=reason)
+    watchdog = Watchdog()
+    try:
+        output = Output((stdout, stderr), watchdog, target_fds=target_fds)
+        try:
+            ended = supervisor.supervise(
+                command,
+                executable=program,
+                cwd=cwd,
+                env=env,
+                on_event=on_event,
+                watchdog=watchdog,
+                stdout_fd=output.child_fds[0],
+                stderr_fd=output.child_fds[1],
+                on_started=output.start,
+                on_resize=output.follow_size,
+            )
+        finally:
+            output.finish()
+    finally:
+        watchdog.close()
+    problems = [*ended.problems, *output.problems]
+    return ended._replace(problems=tuple(problems))
+
+
+def find_program(
+    command: Sequence[str], *, cwd: str | os.PathLike[str], env: Mapping[str, str]
+) -> str:
+    """The path of the program that a shell would run.
+
+    Raises:
+        CommandNotFound: There is none.
+        CommandDenied: There is one, and it cannot be executed.
+        NotFound: The working directory is not there.
+        InvalidInput: There is no command.
+    """
+    if not command or not command[0]:
+        raise InvalidInput("no command to run", hint="Give one: thence run python train.py")
+    if not os.path.isdir(cwd):
+        raise NotFound(
+            f"no such folder: {os.fspath(cwd)}",
+            why="It is the working directory of the command.",
+            hint="Start the command from a folder that exists.",
+        )
+    name = command[0]
+    if "/" in name:
+        candidates = [os.path.join(os.fspath(cwd), name)]
+    else:
+        folders = env.get("PATH", os.defpath).split(os.pathsep)
+        candidates = [os.path.join(cwd, folder, name) for folder in folders]
+    denied = ""
+    for path in candidates:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+        if os.path.exists(path):
+            denied = denied or path
+    if denied:
+        why = "It is a folder." if os.path.isdir(denied) else "It has no permission to run."
+        raise CommandDenied(
+            f"cannot run {name!r}",
+            why=why,
+            hint=f"Name a program, or allow it: chmod +x {denied}",
+            about=denied,
+        )
+    raise CommandNotFound(
+        f"no such command: {name}",
+        why="It is on no folder of PATH." if "/" not in name else "There is no file of that name.",
+        hint="Check the spelling, or give the path of the program.",
+        about=name,
+    )

@@ -1,0 +1,324 @@
+"""The kernel-level sensor: runs a command and is asked before it touches a file."""
+
+import contextlib
+import errno
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from thence.errors import Denied, InternalError
+from thence.execution import seccomp, signals
+from thence.execution.events import Ended, OnEvent
+from thence.execution.seccomp import Listener, Notification, SensorUnavailable
+from thence.execution.tracee import Decoder, TaskMemory, Unreadable
+from thence.execution.watchdog import Watchdog
+from thence.model.records import SensorReport
+
+__all__ = ["probe", "supervise"]
+
+_MINIMUM_KERNEL = (5, 9)
+_PROBE_TIMEOUT_MS = 5000
+# Processes that end just after the command (the rest of a pipeline) are still observed.
+_GRACE_S = 0.25
+
+
+def probe() -> str | None:
+    """Why the kernel-level sensor cannot be used here, one sentence; None where it can.
+
+    Tries it for real on a child that opens one file; takes a few milliseconds.
+    """
+    if sys.platform != "linux":
+        return f"Seccomp is a feature of Linux, and this is {sys.platform}."
+    release = platform.release()
+    if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < _MINIMUM_KERNEL:
+        return f"The kernel is {release}; the sensor needs Linux 5.9."
+    try:
+        child = seccomp.fork(_open_null)
+    except SensorUnavailable as unavailable:
+        return str(unavailable)
+    listener = Listener(child.listener_fd)
+    try:
+        return _try_out(child.channel, listener)
+    except OSError as error:
+        return f"The kernel did not let a program go on: {error.strerror or error}."
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        child.channel.close()
+        listener.close()
+
+
+def _open_null(channel: socket.socket) -> None:
+    os.close(os.open("/dev/null", os.O_RDONLY))
+    channel.send(b"done")
+
+
+def _try_out(channel: socket.socket, listener: Listener) -> str | None:
+    channel.send(b"!")
+    poller = select.poll()
+    poller.register(listener.fd, select.POLLIN)
+    notification = listener.receive() if poller.poll(_PROBE_TIMEOUT_MS) else None
+    if notification is None:
+        return "The kernel did not report an open."
+    where = notification.arguments[0 if notification.call == "open" else 1]
+    try:
+        path = TaskMemory().text(notification.task, where)
+    except Unreadable:
+        path = b""
+    listener.proceed(notification)
+    channel.settimeout(_PROBE_TIMEOUT_MS / 1000)
+    if channel.recv(4) != b"done":
+        return "The kernel did not let a program go on."
+    if path != b"/dev/null":
+        return "The system does not permit reading the memory of a child (Yama, or a container)."
+    return None
+
+
+def supervise(
+    command: Sequence[str],
+    *,
+    executable: str,
+    cwd: str | os.PathLike[str],
+    env: Mapping[str, str],
+    on_event: OnEvent,
+    watchdog: Watchdog,
+    stdin_fd: int = 0,
+    stdout_fd: int = 1,
+    stderr_fd: int = 2,
+    on_started: Callable[[], None] | None = None,
+    on_resize: Callable[[], None] | None = None,
+) -> Ended:
+    """Run a command under the filter until it has ended.
+
+    `on_event` is called in this thread before the program proceeds. Signals from the terminal are
+    the command's; those sent to this process are passed on to it. When processes are left behind,
+    the watchdog goes on answering them after its `close`.
+
+    Args:
+        command: All words; the first is what the program sees as its own name.
+        executable: Path of the program.
+        cwd: Working directory of the command.
+        env: Environment of the command.
+        on_event: See `OnEvent`.
+        watchdog: Takes over if this process is killed.
+        stdin_fd: Descriptors that the command gets as its standard ones.
+        stdout_fd: Like `stdin_fd`.
+        stderr_fd: Like `stdin_fd`.
+        on_started: Called when the command has been forked, before it runs.
+        on_resize: Called when the terminal's size has changed, before the command is told.
+
+    Raises:
+        SensorUnavailable: The kernel does not let us; nothing was run.
+        Denied: The system refuses to run the program.
+    """
+    image = _Image(
+        executable, list(command), dict(env), os.fspath(cwd), (stdin_fd, stdout_fd, stderr_fd)
+    )
+    child = seccomp.fork(image.become)
+    session = _Session(child, on_event)
+    watchdog.guard_listener(session.listener.fd, session.listener.shared_fd)
+    try:
+        with signals.passed_on(session.deliver, on_resize=on_resize):
+            if on_started is not None:
+                on_started()
+            child.channel.send(b"!")
+            session.serve_until_end()
+            if session.exec_error:
+                raise Denied(
+                    f"cannot run {command[0]!r}",
+                    why=f"The system says: {os.strerror(session.exec_error)}.",
+                    hint="Check that it is a program for this machine, with permission to run.",
+                    about=executable,
+                )
+            session.serve_rest()
+        return session.ended()
+    finally:
+        session.close()
+
+
+class _Image(NamedTuple):
+    """What a forked child is to become."""
+
+    executable: str
+    words: list[str]
+    environment: dict[str, str]
+    folder: str
+    standard_fds: tuple[int, int, int]
+
+    def become(self, channel: socket.socket) -> None:
+        """In the child: replace it by the command, or tell why not."""
+        try:
+            # Copies first: one of the standard descriptors may be the source of another.
+            for target, fd in enumerate([os.dup(fd) for fd in self.standard_fds]):
+                os.dup2(fd, target)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)  # Python ignores them; programs expect not
+            os.chdir(self.folder)
+            self._execute()
+        except OSError as error:
+            channel.send(str(error.errno).encode())
+
+    def _execute(self) -> None:
+        try:
+            os.execve(self.executable, self.words, self.environment)  # noqa: S606
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without a first line: shells run it by sh.
+            words = ["sh", self.executable, *self.words[1:]]
+            os.execve("/bin/sh", words, self.environment)  # noqa: S606
+
+
+class _Session:
+    """One supervised command."""
+
+    def __init__(self, child: seccomp.Filtered, on_event: OnEvent) -> None:
+        self.listener = Listener(child.listener_fd)
+        self.exec_error = 0
+        self._child = child
+        self._on_event = on_event
+        self._decoder = Decoder()
+        self._status: int | None = None
+        self._pid: int | None = child.pid
+        self._process_fd = os.pidfd_open(child.pid)
+        self._tasks: set[int] = set()
+        self._events = 0
+        self._unreadable = 0
+        self._failures = 0
+        self._first_failure = ""
+        self._poller = select.poll()
+        self._poller.register(self.listener.fd, select.POLLIN)
+        self._poller.register(self._process_fd, select.POLLIN)
+        self._poller.register(child.channel, select.POLLIN)
+
+    def deliver(self, number: int) -> None:
+        """Send a signal to the command, if it is still there."""
+        if self._pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, number)
+
+    def serve_until_end(self) -> None:
+        """Answer until the command itself has ended."""
+        while self._status is None:
+            ready = dict(self._poller.poll())
+            if ready.get(self.listener.fd, 0) & select.POLLIN:
+                self._answer()
+            elif ready.get(self.listener.fd, 0):
+                self._poller.unregister(self.listener.fd)
+            if self._child.channel.fileno() in ready:
+                self._hear_of_exec()
+            # The last questions of a command come before its end is handled.
+            if self._process_fd in ready and not ready.get(self.listener.fd, 0) & select.POLLIN:
+                pid, self._pid = self._child.pid, None
+                _, self._status = os.waitpid(pid, 0)
+
+    def _hear_of_exec(self) -> None:
+        # Closed by a successful exec, else the number of the error.
+        word = self._child.channel.recv(8)
+        self.exec_error = int(word or 0)
+        self._poller.unregister(self._child.channel)
+
+    def serve_rest(self) -> None:
+        """Answer what the command started until that has ended too, but only for a moment."""
+        poller = select.poll()
+        poller.register(self.listener.fd, select.POLLIN)
+        leave_at = time.monotonic() + _GRACE_S
+        while (left_s := leave_at - time.monotonic()) > 0:
+            ready = poller.poll(left_s * 1000)
+            if ready and not ready[0][1] & select.POLLIN:
+                return
+            if ready:
+                self._answer()
+
+    def _answer(self) -> None:
+        notification = self.listener.receive()
+        if notification is None:
+            return
+        try:
+            self._handle(notification)
+        except Exception as error:  # recording must never break the user's program
+            self._failures += 1
+            self._first_failure = self._first_failure or f"{type(error).__name__}: {error}"
+        finally:
+            self.listener.proceed(notification)
+
+    def _handle(self, notification: Notification) -> None:
+        self._events += 1
+        self._tasks.add(notification.task)
+        try:
+            event = self._decoder.decode(notification)
+        except Unreadable:
+            # A bad address is the program's own affair; a live task whose memory we may not read
+            # is something that we missed.
+            self._unreadable += self.listener.is_valid(notification)
+            return
+        if event is not None and self.listener.is_valid(notification):
+            self._on_event(event)
+
+    def ended(self) -> Ended:
+        """The result, once all is over."""
+        if self._status is None:
+            raise InternalError("the command has not ended")
+        code = os.waitstatus_to_exitcode(self._status)
+        not_seen = list(self._decoder.blind_spots)
+        if left := self._left_behind():
+            not_seen.append(
+                f"{len(left)} {'process was' if len(left) == 1 else 'processes were'} left running "
+                f"when the command ended ({', '.join(left[:5])}); "
+                "what they did after that was not seen."
+            )
+        if self._unreadable:
+            not_seen.append(
+                f"The paths of {self._unreadable} system calls could not be read "
+                "(programs that protect their memory)."
+            )
+        if self._failures:
+            not_seen.append(f"{self._failures} events could not be recorded.")
+        problems = (
+            [f"Recording failed {self._failures} times, first with {self._first_failure}"]
+            if self._failures
+            else []
+        )
+        report = SensorReport(
+            name="seccomp",
+            completeness="partial" if not_seen else "kernel-complete",
+            not_seen=tuple(not_seen),
+            events=self._events,
+        )
+        return Ended(
+            exit_code=128 - code if code < 0 else code,
+            signal=-code if code < 0 else None,
+            events=self._events,
+            report=report,
+            problems=tuple(problems),
+        )
+
+    def _left_behind(self) -> list[str]:
+        """Names of observed processes that still run under a filter, with their ids."""
+        poller = select.poll()
+        poller.register(self.listener.fd, select.POLLIN)
+        if any(not what & select.POLLIN for _, what in poller.poll(0)):
+            return []  # the kernel says: nobody is left
+        found: dict[str, None] = {}
+        for task in sorted(self._tasks):
+            try:
+                with open(f"/proc/{task}/status", encoding="utf-8", errors="replace") as lines:
+                    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+            except OSError:
+                continue
+            alive = not fields.get("State", "Z").startswith(("Z", "X"))
+            if alive and fields.get("Seccomp", "").strip() == "2":
+                found[f"{fields['Name'].strip()} {fields['Tgid'].strip()}"] = None
+        return list(found)
+
+    def close(self) -> None:
+        """Let go of everything; what still runs is the watchdog's."""
+        self._child.channel.close()
+        os.close(self._process_fd)
+        self.listener.close()
