@@ -13,7 +13,7 @@ from typing import BinaryIO
 from thence.errors import Denied, InvalidInput, NotFound, StorageError
 from thence.store.base import Bytes, ObjectInfo, check_key
 from thence.store.failures import failures_of
-from thence.store.publish import Source, both, link_if_free, put_over, taken
+from thence.store.publish import Source, both, link_if_free, move_if_free, put_over, taken
 
 __all__ = ["LocalStore"]
 
@@ -25,7 +25,8 @@ _BUFFER_BYTES = 1 << 20
 # A folder can vanish between being made and being used, when a delete elsewhere empties it.
 _ATTEMPTS = 100
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = _ROOT | os.O_NOFOLLOW
 # O_NONBLOCK: a pipe somebody left in the folder must not hang us. Files do not notice it.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -69,7 +70,7 @@ class LocalStore:
             if create:
                 _make_folders(self._root)
             try:
-                os.close(self._open_root())
+                os.close(os.open(self._root, _ROOT))
             except FileNotFoundError as error:
                 raise NotFound(
                     f"there is no store {self.url}",
@@ -250,13 +251,10 @@ class LocalStore:
                 about=key,
             )
 
-    def _open_root(self) -> int:
-        return os.open(self._root, _FOLDER & ~os.O_NOFOLLOW)
-
     def _descend(self, path: str, *, make: bool = False) -> int:
         """Open the folder at `path`, step by step, so that no link can lead elsewhere."""
         try:
-            folder = self._open_root()
+            folder = os.open(self._root, _ROOT)
         except FileNotFoundError as error:
             # Not the same as an empty store: to take it for one would make a collector delete.
             raise StorageError(
@@ -388,13 +386,13 @@ class LocalStore:
             os.fchmod(file, self._mode)
             os.utime(file)  # collectors go by the time at which the object came into the store
             os.fsync(file)
-            self._publish(key, Source(None, os.fsencode(path), file), link_if_free)
+            self._publish(key, Source(None, os.fsencode(path), file), move_if_free)
         except OSError as error:
             if isinstance(error, Denied | StorageError) or error.errno not in _NO_MOVE:
                 raise
             return False
         with suppress(OSError):
-            path.unlink()
+            path.unlink()  # still there where it was linked
         return True
 
     def _publish(
@@ -475,11 +473,9 @@ def _reserved(key: str) -> bool:
 
 
 def _is_key(key: str) -> bool:
-    try:
-        check_key(key)
-    except InvalidInput:
-        return False
-    return True
+    with suppress(InvalidInput):
+        return bool(check_key(key))
+    return False
 
 
 def _refuse_link(folder: int, name: str) -> None:
@@ -497,7 +493,7 @@ def _make_folders(path: Path) -> None:
     for folder in reversed(missing):
         with suppress(FileExistsError):
             folder.mkdir()
-        above = os.open(folder.parent, _FOLDER & ~os.O_NOFOLLOW)
+        above = os.open(folder.parent, _ROOT)
         try:
             os.fsync(above)
         finally:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from thence.errors import AlreadyExists, InvalidInput, StorageError
 
-__all__ = ["Source", "both", "link_if_free", "put_over", "taken"]
+__all__ = ["Source", "both", "link_if_free", "move_if_free", "put_over", "taken"]
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _RENAME_NOREPLACE = 1  # linux/fs.h
@@ -81,7 +81,32 @@ def link_if_free(source: Source, folder: int, name: str, key: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        _rename_if_free(source, folder, name, key)
+        if _rename_if_free(source, folder, name, key):
+            return
+        raise StorageError(
+            "this file system cannot hold a store",
+            why="It has neither hard links nor a rename that never overwrites, so two writers at "
+            "the same time could destroy each other's work.",
+            hint="Put the store on another file system (ext4, XFS, Btrfs, NFS).",
+            about=key,
+        ) from error
+
+
+def move_if_free(source: Source, folder: int, name: str, key: str) -> None:
+    """Give the file its name if nobody has it; where the system can, the old one is gone with it.
+
+    A file with both names could be changed through the old one, by somebody who starts again
+    after a crash between the two steps.
+
+    Raises:
+        AlreadyExists: Somebody has it.
+        InvalidInput: A folder with entries has the name.
+        FileNotFoundError: The folder or the file vanished, or an empty folder was in the way.
+        StorageError: The file system cannot do it.
+        OSError: As the operating system says.
+    """
+    if not _rename_if_free(source, folder, name, key):
+        link_if_free(source, folder, name, key)
 
 
 def _refuse_or_clear(
@@ -115,24 +140,19 @@ def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
     return function
 
 
-def _rename_if_free(source: Source, folder: int, name: str, key: str) -> None:
+def _rename_if_free(source: Source, folder: int, name: str, key: str) -> bool:
+    """False where the system or the file system does not know how."""
     rename = _renameat2()
+    if rename is None:
+        return False
     from_folder = _AT_FDCWD if source.folder is None else source.folder
-    if rename is not None:
-        if rename(from_folder, source.path, folder, os.fsencode(name), _RENAME_NOREPLACE) == 0:
-            return
-        number = ctypes.get_errno()
-        if number == errno.EEXIST:
-            _refuse_or_clear(
-                source, folder, name, key, FileExistsError(number, os.strerror(number))
-            )
-            return
-        if number not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
-            raise OSError(number, os.strerror(number))
-    raise StorageError(
-        "this file system cannot hold a store",
-        why="It has neither hard links nor a rename that never overwrites, so two writers at "
-        "the same time could destroy each other's work.",
-        hint="Put the store on another file system (ext4, XFS, Btrfs, APFS, NFS), or in a bucket.",
-        about=key,
-    )
+    if rename(from_folder, source.path, folder, os.fsencode(name), _RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+        return False
+    error = OSError(number, os.strerror(number))
+    if not isinstance(error, FileExistsError):
+        raise error
+    _refuse_or_clear(source, folder, name, key, error)
+    return True
