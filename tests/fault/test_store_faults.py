@@ -261,10 +261,24 @@ def test_each_fault_is_what_it_says() -> None:
     slow = FaultyStore(inside, Rule(fault=Fault.DELAY, delay_s=3.0), sleep=pauses.append)
     assert slow.get("a") == b"0123456789"
     assert pauses == [3.0]
-    listing = broken(Fault.LOSE_RESPONSE).list()
-    assert next(listing).key == "a"
-    with pytest.raises(StorageError):
-        list(listing)
+
+
+def test_a_listing_breaks_off_at_a_place_that_the_seed_chooses() -> None:
+    inside = MemoryStore()
+    for key in "abcdef":
+        inside.create(key, [b""])
+
+    def until_it_fails(seed: int) -> str:
+        listed = ""
+        store = FaultyStore(inside, Rule(fault=Fault.LOSE_RESPONSE), seed=seed)
+        try:
+            for info in store.list():
+                listed += info.key
+        except StorageError:
+            return listed
+        raise AssertionError("did not fail")
+
+    assert {until_it_fails(seed) for seed in range(30)} == {"", "a", "ab", "abc"}
 
 
 def test_rules_choose_calls_by_number_method_key_and_chance() -> None:
