@@ -140,7 +140,12 @@ class _Git:
             except OSError as error:
                 raise _Refused(f"git cannot be started: {error}") from error
             late = threading.Event()
-            timer = threading.Timer(self.timeout_s, lambda: (late.set(), process.kill()))
+
+            def end() -> None:
+                late.set()
+                process.kill()
+
+            timer = threading.Timer(self.timeout_s, end)
             timer.start()
             try:
                 with process:
