@@ -1,0 +1,283 @@
+"""Giving things back: files, folders, objects, old states."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from thence.errors import InvalidInput, NotFound
+from thence.execution import live
+from thence.execution.keeping import SavedVersion, commit
+from thence.execution.site import Site
+from thence.formats import registry
+from thence.index import runs as run_questions
+from thence.index import versions as version_questions
+from thence.index.views import RunDetail, VersionDetail
+from thence.model.names import ArtifactName, RunRef, VersionRef, parse_ref
+from thence.model.paths import path_to_text
+from thence.vault import tree
+from thence.vault.artifacts import Draft
+from thence.vault.checkout import CheckedOut, check_out, select
+from thence.vault.difference import Diff, difference
+from thence.vault.tree import TreeEntry
+from thence.vault.worktree import Tracked
+
+__all__ = [
+    "Given",
+    "Resolved",
+    "compare",
+    "files_of",
+    "get",
+    "load",
+    "resolve",
+    "resolve_run",
+    "roll_back",
+]
+
+
+class Resolved(NamedTuple):
+    """A version, and the path inside it that was asked for."""
+
+    version: VersionDetail
+    path: str | None
+
+
+class Given(NamedTuple):
+    """What `get` did.
+
+    Attributes:
+        target: The file or folder that holds the version now.
+    """
+
+    version: VersionDetail
+    target: Path
+    done: CheckedOut
+
+
+def resolve(site: Site, ref: str) -> Resolved:
+    """The version that a ref names.
+
+    A run with a path (`run:ab12:out.csv`) is the version that it made of that output.
+
+    Raises:
+        NotFound: There is none.
+        InvalidInput: The ref cannot be read, or names a run where a version is wanted.
+    """
+    parsed = parse_ref(ref)
+    site.refresh()
+    if isinstance(parsed, VersionRef):
+        return Resolved(version_questions.find_version(site.index, parsed), parsed.path)
+    return _output_of(site, parsed)
+
+
+def _output_of(site: Site, ref: RunRef) -> Resolved:
+    run = run_questions.run_detail(site.index, run_questions.find_run(site.index, ref).run)
+    made = {str(one.artifact): one for one in run.makes if one.artifact is not None}
+    if ref.path is None:
+        listed = ", ".join(f"{name}@v{one.number}" for name, one in sorted(made.items()))
+        raise InvalidInput(
+            f"{ref} is a run, and a version is wanted",
+            why=f"It made {listed}." if listed else "It made no versions.",
+            hint="Name one of its outputs." if listed else "See it: thence show " + str(ref),
+            about=str(ref),
+        )
+    name = ArtifactName.from_path(ref.path)
+    if name not in made:
+        raise NotFound(
+            f"the run made nothing called {ref.path!r}",
+            why=f"It made {', '.join(sorted(made)) or 'nothing'}.",
+            about=str(ref),
+        )
+    return Resolved(version_questions.version_by_record(site.index, made[name].record), None)
+
+
+def files_of(site: Site, found: Resolved) -> list[TreeEntry]:
+    """The files of a version, or those below the path that was asked for.
+
+    Raises:
+        NotFound: Nothing is there, or the tree is not in the store.
+        DataDamaged: The tree is damaged.
+    """
+    entries = tree.decode(site.vault.content.read(found.version.tree))
+    return select(entries, found.path)
+
+
+def get(
+    site: Site,
+    ref: str,
+    destination: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    progress: Callable[[int, int], None] = lambda files, size: None,
+) -> Given:
+    """Write a version to disk: a single file by its name, a folder's content into the destination.
+
+    Args:
+        site: Where from.
+        ref: Which version, or which path in it.
+        destination: For a file: the file, or a folder that exists. For a folder: the folder.
+            Without one: the base name of the file or artifact, here.
+        force: Overwrite files that differ from every version.
+        progress: Is told files and bytes done.
+
+    Raises:
+        NotFound: There is no such version, path or content.
+        Conflict: Files would be lost.
+        Denied: The destination may not be written to.
+        StorageError: The disk is full.
+        DataDamaged: A content is damaged.
+    """
+    found = resolve(site, ref)
+    entries = files_of(site, found)
+    wanted = found.path or found.version.artifact
+    single = (
+        len(entries) == 1
+        and "/" not in entries[0].path
+        and (found.path is None or not found.path.endswith("/"))
+    )
+    if single and (found.path is None or entries[0].path == found.path.rpartition("/")[2]):
+        target = _file_target(entries[0].path, destination)
+        folder = target.parent
+        entries = [entries[0]._replace(path=target.name)]
+    else:
+        single = False
+        folder = target = Path(destination or wanted.rstrip("/").rpartition("/")[2])
+    key = path_to_text(site.relative(target)).text
+    before: Iterable[TreeEntry] = ()
+    known = site.worktree.tracked().get(key)
+    if not single and known is not None and known.artifact == found.version.artifact:
+        before = tree.decode(site.vault.content.read(known.tree))
+    done = check_out(
+        entries, site.vault.content, folder, before=before, force=force, progress=progress
+    )
+    if found.path is None:
+        site.worktree.remember(
+            [
+                Tracked(
+                    path=key,
+                    artifact=found.version.artifact,
+                    version=found.version.record,
+                    tree=found.version.tree,
+                )
+            ]
+        )
+    return Given(found.version, target, done)
+
+
+def _file_target(name: str, destination: str | os.PathLike[str] | None) -> Path:
+    if destination is None:
+        return Path(name)
+    given = os.fspath(destination)
+    path = Path(destination)
+    return path / name if path.is_dir() or given.endswith("/") else path
+
+
+def load(site: Site, ref: str, *, allow_pickle: bool = False, trusted: Iterable[str] = ()) -> Any:
+    """The object that a version holds, as it was saved; a file as its format is usually read.
+
+    Raises:
+        NotFound: There is no such version or path.
+        InvalidInput: It is a folder of several files.
+        Denied: It is a pickle, or holds types that are not trusted.
+        MissingExtra: A package is needed for it.
+        DataDamaged: A content is damaged.
+    """
+    found = resolve(site, ref)
+    entries = files_of(site, found)
+    with tempfile.TemporaryDirectory(prefix="thence-") as name:
+        folder = Path(name)
+        check_out(entries, site.vault.content, folder)
+        metadata = found.version.metadata
+        live.tell(live.UsedVersion(version=found.version.record))
+        if found.path is None and "format" in metadata:
+            return registry.load(folder, metadata, allow_pickle=allow_pickle, trusted=trusted)
+        if len(entries) != 1:
+            raise InvalidInput(
+                f"{ref} is a folder of {len(entries)} files",
+                why="Only single files and saved objects can be loaded.",
+                hint=f"Load one of them, {ref}:{entries[0].path}, or get them all: thence get {ref}"
+                if entries
+                else None,
+                about=ref,
+            )
+        return registry.load_file(
+            folder / entries[0].path, allow_pickle=allow_pickle, trusted=trusted
+        )
+
+
+def compare(site: Site, old: str, new: str) -> Diff:
+    """What changed from one version to another.
+
+    Raises:
+        NotFound: There is no such version or path.
+        DataDamaged: A content is damaged.
+    """
+    before, after = resolve(site, old), resolve(site, new)
+    names = tuple(
+        found.version.ref + (f":{found.path}" if found.path else "") for found in (before, after)
+    )
+    return difference(
+        site.vault.content,
+        files_of(site, before),
+        files_of(site, after),
+        names=(names[0], names[1]),
+    )
+
+
+def roll_back(site: Site, name: str, ref: str) -> SavedVersion:
+    """Make the content of an old version the latest one; nothing in the history is lost.
+
+    Raises:
+        NotFound: There is no such artifact or version.
+        InvalidInput: The ref is of another artifact, or of a path inside a version.
+    """
+    artifact = ArtifactName(name)
+    # `v3` and `champion` alone are versions of the artifact that is rolled back.
+    found = resolve(site, ref if "@" in ref or ref == name else f"{name}@{ref}")
+    version = found.version
+    if version.artifact != artifact or found.path is not None:
+        raise InvalidInput(
+            f"{ref} is not a version of {name}",
+            hint=f"See its versions: thence history {name}",
+            about=ref,
+        )
+    return commit(
+        site,
+        Draft(
+            artifact,
+            version.kind,
+            version.tree,
+            version.size_bytes,
+            version.files,
+            note=f"rolled back to v{version.number}",
+            tags=version.tags,
+            metrics=version.metrics,
+            metadata=version.metadata,
+            card=version.card,
+            sources=(version.record,),
+        ),
+    )
+
+
+def resolve_run(site: Site, ref: str) -> RunDetail:
+    """The run that a ref names; a version means the run that made it.
+
+    Raises:
+        NotFound: There is no such run, or no run made that version.
+        InvalidInput: The ref cannot be read, or several runs begin so.
+    """
+    parsed = parse_ref(ref)
+    site.refresh()
+    if isinstance(parsed, RunRef):
+        found = run_questions.find_run(site.index, parsed).run
+        return run_questions.run_detail(site.index, found)
+    version = version_questions.find_version(site.index, parsed)
+    if version.run is None:
+        raise NotFound(
+            f"no run made {version.ref}",
+            why="It was saved by hand.",
+            hint="Make it under capture: thence run COMMAND",
+            about=ref,
+        )
+    return run_questions.run_detail(site.index, version.run)

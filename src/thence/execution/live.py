@@ -1,0 +1,185 @@
+"""What a program says of its own run while it goes on: metrics, params, versions.
+
+Each process appends lines to a file of its own in the spool of the run, so that nothing that was
+logged is lost when it is killed. Programs find the spool through an environment variable.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from thence.errors import ThenceError
+from thence.model import codec
+from thence.model.ids import Digest
+from thence.model.records import MetricPoint
+
+__all__ = [
+    "RUN_VARIABLE",
+    "SPOOL_VARIABLE",
+    "Line",
+    "LoggedMetric",
+    "LoggedParam",
+    "MadeVersion",
+    "Tail",
+    "UsedVersion",
+    "attach",
+    "current",
+    "read_lines",
+    "tell",
+]
+
+RUN_VARIABLE = "THENCE_RUN"
+SPOOL_VARIABLE = "THENCE_SPOOL"
+
+_log = logging.getLogger(__name__)
+
+
+class LoggedMetric(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="metric"):
+    """One value of a metric."""
+
+    name: str
+    value: float
+    step: int | None = None
+    at: datetime | None = None
+
+    def to_point(self) -> MetricPoint:
+        """As it is kept in the series of the run."""
+        return MetricPoint(name=self.name, value=self.value, step=self.step, at=self.at)
+
+
+class LoggedParam(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="param"):
+    """A parameter that the program named."""
+
+    name: str
+    value: Any
+
+
+class MadeVersion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="made"):
+    """The program saved a version."""
+
+    version: Digest
+
+
+class UsedVersion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="used"):
+    """The program loaded a version."""
+
+    version: Digest
+
+
+Line: TypeAlias = LoggedMetric | LoggedParam | MadeVersion | UsedVersion
+
+_LINES: dict[str, type[LoggedMetric | LoggedParam | MadeVersion | UsedVersion]] = {
+    "metric": LoggedMetric,
+    "param": LoggedParam,
+    "made": MadeVersion,
+    "used": UsedVersion,
+}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Tail:
+    """Appends lines for this process; follows a fork into a file of its own.
+
+    Args:
+        spool: The folder of the run's spool.
+        clock: Tells the time of metrics.
+    """
+
+    def __init__(self, spool: Path, *, clock: Callable[[], datetime] = _now) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._pid = 0
+        self._file = -1
+
+    def log(self, values: dict[str, Any], *, step: int | None = None) -> None:
+        """Append metrics (numbers) and params (anything else).
+
+        Never raises: a full disk must not end a training. What cannot be written is said once in
+        the log of this module.
+        """
+        now = self._clock()
+        for name, value in values.items():
+            number = _as_number(value)
+            if number is None:
+                self.append(LoggedParam(name=str(name), value=_as_param(value)))
+            else:
+                self.append(LoggedMetric(name=str(name), value=number, step=step, at=now))
+
+    def append(self, line: Line) -> None:
+        """Append one line; durable against the death of this process when it returns."""
+        try:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                name = f"events-{self._pid}-{os.urandom(4).hex()}.jsonl"
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                self._file = os.open(self._spool / name, flags, 0o600)
+            os.write(self._file, codec.encode(line) + b"\n")
+        except (OSError, ThenceError) as error:
+            _log.warning("a logged value was lost: %s", error)
+
+
+def _as_number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return float(value)
+    # Scalars of numpy, torch, jax and tensorflow all have item().
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", 0) == 0:
+        try:
+            inner = item()
+        except Exception:
+            return None
+        return (
+            None if isinstance(inner, bool) or not isinstance(inner, (int, float)) else float(inner)
+        )
+    return None
+
+
+def _as_param(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, (list, tuple)) and len(value) <= 100:
+        return [_as_param(item) if _as_number(item) is None else item for item in value]
+    return str(value)[:1000]
+
+
+def read_lines(spool: Path) -> Iterator[Line]:
+    """All lines of all processes, each file in order; torn lines are passed over."""
+    for path in sorted(spool.glob("events-*.jsonl"), key=lambda p: p.stat().st_mtime_ns):
+        for data in path.read_bytes().splitlines():
+            try:
+                kind = msgspec.json.decode(data)["type"]
+                yield codec.decode(data, _LINES[kind])
+            except (ThenceError, ValueError, KeyError, TypeError):
+                continue
+
+
+_current: Tail | None = None
+
+
+def attach(tail: Tail | None) -> None:
+    """Make this the tail that `tell` appends to; None for none."""
+    global _current  # noqa: PLW0603 - there is one run in a process, as there is one process
+    _current = tail
+
+
+def current() -> Tail | None:
+    """The tail of the run that this process is part of: attached here, or found by the variable."""
+    if _current is None and (folder := os.environ.get(SPOOL_VARIABLE)) and Path(folder).is_dir():
+        attach(Tail(Path(folder)))
+    return _current
+
+
+def tell(line: Line) -> None:
+    """Append a line to the current run, if there is one."""
+    if (tail := current()) is not None:
+        tail.append(line)

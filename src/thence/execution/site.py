@@ -1,0 +1,175 @@
+"""The site of a project: its folder, its vault and its index, in one hand."""
+
+import getpass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from thence.errors import NotFound
+from thence.execution.settings import Settings, read_settings
+from thence.index.database import Index
+from thence.index.ingest import LogItem
+from thence.index.refresh import Refreshed, refresh
+from thence.model.ids import Digest
+from thence.store.open import open_store, probe
+from thence.vault.artifacts import Artifacts
+from thence.vault.layout import make_project, read_project
+from thence.vault.logs import Appended
+from thence.vault.vault import Vault
+from thence.vault.worktree import Worktree
+
+__all__ = ["LOCAL", "Site", "find_root", "make_site", "open_site"]
+
+LOCAL = ".thence"
+PROJECT_VARIABLE = "THENCE_PROJECT"
+AUTHOR_VARIABLE = "THENCE_AUTHOR"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where things are saved and runs happen.
+
+    Attributes:
+        root: The project's folder.
+        local: Its `.thence`: spool, caches, keys.
+        author: Who works here.
+        clock: Tells the time.
+        entropy: Gives random bytes.
+    """
+
+    root: Path
+    local: Path
+    vault: Vault
+    artifacts: Artifacts
+    index: Index
+    author: str
+    clock: Callable[[], datetime] = _now
+    entropy: Callable[[int], bytes] = os.urandom
+
+    @property
+    def worktree(self) -> Worktree:
+        """Which version the paths of this folder are."""
+        return Worktree(self.local / "worktree.jsonl")
+
+    def settings(self) -> Settings:
+        """What `thence.toml` says.
+
+        Raises:
+            InvalidInput: It cannot be used.
+        """
+        return read_settings(self.root)
+
+    def relative(self, path: str | os.PathLike[str]) -> str:
+        """A path as the project names it: relative to the root, or absolute outside of it."""
+        # Links in the last part stay: a link in the project is a file of the project.
+        given = Path(path)
+        absolute = given.parent.resolve() / given.name if given.name not in {"", ".."} else given
+        absolute = absolute if absolute.is_absolute() else absolute.resolve()
+        try:
+            return absolute.relative_to(self.root).as_posix()
+        except ValueError:
+            return absolute.as_posix()
+
+    def skip(self, path: Path) -> bool:
+        """What is never saved: the project's own folder, and Git's."""
+        return path.name in {LOCAL, ".git"}
+
+    def ingest(
+        self, *appended: Appended | None, attachments: Mapping[Digest, bytes] | None = None
+    ) -> None:
+        """Tell the index of entries that were just appended."""
+        items = [LogItem(one.log, one.number, one.data) for one in appended if one is not None]
+        if items:
+            self.index.ingest(items, attachments or {})
+
+    def refresh(self, *, full: bool = False) -> Refreshed:
+        """Bring the index up to date with the store; `full` rebuilds it from nothing.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        return refresh(
+            self.index,
+            self.vault.logs,
+            self.vault.journal,
+            self.vault.content.read,
+            clock=self.clock,
+            full=full,
+        )
+
+
+def find_root(location: str | os.PathLike[str] | None = None) -> Path:
+    """The project at a folder; without one given, `THENCE_PROJECT`, or upward from here.
+
+    Raises:
+        NotFound: There is none; the hint tells how to make one.
+    """
+    given = location or os.environ.get(PROJECT_VARIABLE)
+    start = Path(given or ".").expanduser().resolve()
+    for folder in (start,) if given else (start, *start.parents):
+        if (folder / LOCAL / "store" / "project.json").is_file():
+            return folder
+    raise NotFound(
+        f"there is no project in {start}" + ("" if given else " or above it"),
+        why="No folder named .thence was found.",
+        hint="Make one here: thence init",
+        about=str(start),
+    )
+
+
+def make_site(root: Path) -> Site:
+    """Make a project in a folder, with its store in `.thence/store`.
+
+    Raises:
+        AlreadyExists: There is a project.
+        Denied: The folder may not be written to.
+        StorageError: The file system does not keep a promise that a store needs.
+    """
+    store = open_store(root / LOCAL / "store", create=True)
+    probe(store)
+    make_project(store, project_id=os.urandom(16).hex(), now=_now())
+    _ignore_in_git(root)
+    return open_site(root)
+
+
+def open_site(root: Path) -> Site:
+    """Open the project in a folder.
+
+    Raises:
+        NotFound: There is none.
+        FormatTooNew: It was made by a newer thence.
+        DataDamaged: Its project.json cannot be read.
+    """
+    local = root / LOCAL
+    store = open_store(local / "store")
+    read_project(store)
+    vault = Vault(store, local / "cache")
+    author = os.environ.get(AUTHOR_VARIABLE) or _user()
+    index = Index(local / "cache" / "index.sqlite")
+    return Site(root, local, vault, Artifacts(vault, author=author), index, author)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"  # a container may run under a number without a name
+
+
+def _ignore_in_git(root: Path) -> None:
+    """Add `.thence/` to the folder's `.gitignore`, if Git looks after the folder."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return
+    path = root / ".gitignore"
+    text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+    if any(line.strip().rstrip("/") in {LOCAL, f"/{LOCAL}"} for line in text.splitlines()):
+        return
+    if text and not text.endswith("\n"):
+        text += "\n"
+    path.write_text(f"{text}{LOCAL}/\n", "utf-8", "surrogateescape")

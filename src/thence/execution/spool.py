@@ -1,0 +1,167 @@
+"""The spool: the local, not yet published tail of a run. It survives `kill -9` of everything.
+
+::
+
+    .thence/spool/<run id>/
+        beginning.json   what was known when the run began
+        lock             held while the run goes on; whoever gets it knows that the run died
+        files.jsonl      what the sensor saw            (FileLedger)
+        kept/<n>         bytes at the time of use       (FileLedger)
+        events-*.jsonl   what the program logged        (Tail)
+        stdout, stderr   scrubbed
+        end.json         how it ended, once it has
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Self, TypeVar
+
+import msgspec
+
+from thence.errors import DataDamaged, NotFound, StorageError
+from thence.model import codec
+from thence.model.ids import RunId
+from thence.model.records import Param, RunOpened, RunStatus, SensorReport, Withheld
+
+__all__ = ["Beginning", "End", "Spool", "spools"]
+
+
+T = TypeVar("T")
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known when a run begins.
+
+    Attributes:
+        opened: The record in the run's log.
+        cwd: Absolute.
+        environment_variables: The allowed ones.
+        omitted_variables: Names of the others.
+        params: From the options and the command line.
+        withheld: Secrets in the command line and the environment.
+    """
+
+    opened: RunOpened
+    cwd: str
+    environment_variables: dict[str, str] = {}
+    omitted_variables: tuple[str, ...] = ()
+    params: dict[str, Param] = {}
+    withheld: tuple[Withheld, ...] = ()
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended."""
+
+    ended: datetime
+    status: RunStatus
+    sensor: SensorReport
+    exit_code: int | None = None
+    traceback: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+class Spool:
+    """The spool of one run, owned by the process that records it.
+
+    Attributes:
+        folder: Where it is.
+        run: Of which run.
+    """
+
+    def __init__(self, folder: Path, run: RunId) -> None:
+        self.folder = folder
+        self.run = run
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, local: Path, beginning: Beginning) -> Self:
+        """Make the spool of a run that begins, and hold it.
+
+        Raises:
+            StorageError: The folder cannot be made or written.
+        """
+        run = beginning.opened.run
+        spool = cls(local / "spool" / run, run)
+        try:
+            (spool.folder / "kept").mkdir(parents=True)
+            if not spool.hold():
+                raise StorageError(f"the spool of {run.short} is held by another process")
+            _write(spool.folder / "beginning.json", codec.encode(beginning))
+        except OSError as error:
+            raise StorageError(
+                f"cannot make the spool of a run in {local}",
+                why=f"{error.strerror or error}.",
+                hint="Make room on the disk, or see that the folder can be written to.",
+            ) from error
+        return spool
+
+    def hold(self) -> bool:
+        """Take the spool for this process; False where a living process has it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.folder / "lock", flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def discard(self) -> None:
+        """Remove it: the run is sealed."""
+        self.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def beginning(self) -> Beginning:
+        """What was known when the run began.
+
+        Raises:
+            NotFound: The process died before it wrote that.
+            DataDamaged: It cannot be read.
+        """
+        return _read(self.folder / "beginning.json", Beginning)
+
+    def write_end(self, end: End) -> None:
+        """Note how the run ended, before it is sealed."""
+        _write(self.folder / "end.json", codec.encode(end))
+
+    def end(self) -> End | None:
+        """How the run ended, or None where its recorder died before."""
+        try:
+            return _read(self.folder / "end.json", End)
+        except (NotFound, DataDamaged):
+            return None
+
+
+def spools(local: Path) -> Iterator[Spool]:
+    """The spools of all runs that are not sealed yet, living or dead."""
+    folder = local / "spool"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if len(path.name) == RunId.LENGTH and path.is_dir():
+            yield Spool(path, RunId(path.name))
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read(path: Path, shape: type[T]) -> T:
+    try:
+        return codec.decode(path.read_bytes(), shape)
+    except FileNotFoundError as error:
+        raise NotFound(f"no {path.name} in the spool {path.parent.name}") from error

@@ -1,0 +1,384 @@
+"""The facade: one project with the verbs that people use. It joins the parts and holds no logic."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thence.errors import InvalidInput, NotFound
+from thence.execution import giving, keeping
+from thence.execution.giving import Given
+from thence.execution.keeping import Metadata, SavedVersion
+from thence.execution.site import Site, find_root, make_site, open_site
+from thence.index import artifacts as artifact_questions
+from thence.index import runs as run_questions
+from thence.index import status as status_questions
+from thence.index import versions as version_questions
+from thence.index.refresh import Refreshed
+from thence.index.views import (
+    AliasChange,
+    ArtifactSummary,
+    IndexStatus,
+    RunDetail,
+    RunSummary,
+    VersionDetail,
+    VersionSummary,
+)
+from thence.model.names import Alias, ArtifactName, RunRef, is_path, parse_ref
+from thence.model.records import (
+    ArtifactEdit,
+    FileRole,
+    FileUse,
+    Kind,
+    RunEdit,
+    RunStatus,
+    VersionEdit,
+)
+from thence.vault.difference import Diff
+from thence.vault.logs import run_log
+from thence.vault.status import PathStatus, status
+from thence.vault.tree import TreeEntry
+
+__all__ = ["Project"]
+
+Progress = Callable[[int, int], None]
+PathLike = str | os.PathLike[str]
+
+
+def _silent(files: int, size: int) -> None:
+    """Report nothing."""
+
+
+class Project:
+    """A project: a folder with `.thence/`, its store and its index.
+
+    Attributes:
+        site: Its parts, for who needs more than the verbs.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.root)!r})"
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self.site.root
+
+    # Opening
+
+    @classmethod
+    def init(cls, folder: PathLike = ".") -> "Project":
+        """Make a project in a folder, with its store in `.thence/store`.
+
+        Adds `.thence/` to `.gitignore` where the folder is in a Git repository.
+
+        Raises:
+            AlreadyExists: There is a project in the folder.
+            Denied: The folder may not be written to.
+            StorageError: The file system does not keep a promise that a store needs.
+        """
+        return cls(make_site(Path(folder).expanduser().resolve()))
+
+    @classmethod
+    def open(cls, location: PathLike | None = None) -> "Project":
+        """Open the project in a folder; without one, `THENCE_PROJECT`, or upward from here.
+
+        Raises:
+            NotFound: There is none; the hint tells how to make one.
+            FormatTooNew: It was made by a newer thence.
+        """
+        return cls(open_site(find_root(location)))
+
+    def refresh(self, *, full: bool = False) -> Refreshed:
+        """Bring the index up to date with the store; `full` rebuilds it from nothing.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        return self.site.refresh(full=full)
+
+    def index_status(self) -> IndexStatus:
+        """Counts, size and problems of the index."""
+        self.refresh()
+        return status_questions.index_status(self.site.index)
+
+    # Saving
+
+    def save_paths(
+        self,
+        paths: Sequence[PathLike],
+        *,
+        name: str | None = None,
+        kind: Kind | None = None,
+        note: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        doc: PathLike | None = None,
+        progress: Progress = _silent,
+    ) -> list[SavedVersion]:
+        """Save files and folders; with a name all of them are one artifact, else each its own.
+
+        Raises:
+            NotFound: A path does not exist.
+            AlreadyExists: A name is taken by another kind or spelling.
+            Conflict: A file changed while it was read.
+            Denied: A file may not be read, or the store not be written to.
+            InvalidInput: There is nothing to save, or a name is none.
+            StorageError: The disk is full, or the store failed.
+        """
+        metadata = Metadata(kind, note, tags or {}, metrics or {}, doc)
+        return keeping.save_paths(self.site, paths, metadata, name=name, progress=progress)
+
+    def save(
+        self,
+        obj: Any,
+        name: str | None = None,
+        *,
+        kind: Kind | None = None,
+        note: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        doc: PathLike | None = None,
+        allow_pickle: bool = False,
+    ) -> VersionDetail:
+        """Save an object under a name, or a path (a `Path`, or text that begins with `./`).
+
+        Takes DataFrames, arrays, dictionaries and lists, text, bytes, matplotlib figures and fitted
+        scikit-learn models; anything else only with `allow_pickle=True`.
+
+        Raises:
+            InvalidInput: The object cannot be saved safely, or a name is missing.
+            MissingExtra: A package is needed for it.
+            AlreadyExists: The name is taken by another kind or spelling.
+            StorageError: The store failed.
+        """
+        metadata = Metadata(kind, note, tags or {}, metrics or {}, doc)
+        if isinstance(obj, os.PathLike) or (isinstance(obj, str) and is_path(obj)):
+            (saved,) = keeping.save_paths(self.site, [obj], metadata, name=name)
+            return saved.version
+        if name is None:
+            raise InvalidInput(
+                "an object needs a name", hint='Give one: thence.save(table, "sales-clean")'
+            )
+        if isinstance(obj, str) and obj and "\n" not in obj and os.path.exists(obj):
+            raise InvalidInput(
+                f"{obj!r} could be a path or a text",
+                why="There is a file or folder of that name.",
+                hint=f'Write "./{obj}" for the file, or {obj!r}.encode() for the text.',
+            )
+        return keeping.save_object(
+            self.site, obj, name, metadata, allow_pickle=allow_pickle
+        ).version
+
+    def alias(self, ref: str, alias: str, *, note: str | None = None) -> VersionDetail:
+        """Point an alias at a version.
+
+        Raises:
+            NotFound: There is no such version.
+            InvalidInput: The alias is none, or a reserved word.
+        """
+        version = giving.resolve(self.site, ref).version
+        self.site.ingest(
+            self.site.artifacts.move_alias(
+                version.artifact, Alias(alias), version.record, note=note
+            )
+        )
+        return self._again(version)
+
+    def tag(self, ref: str, tags: Mapping[str, str | None]) -> None:
+        """Set tags of a version or a run; a tag of None is removed.
+
+        Raises:
+            NotFound: There is no such version or run.
+        """
+        parsed = parse_ref(ref)
+        if isinstance(parsed, RunRef):
+            run = self.find_run(ref).run
+            edit = RunEdit(run=run, tags=dict(tags))
+            self.site.ingest(self.site.vault.append(run_log(run), edit, by=self.site.author))
+            return
+        version = giving.resolve(self.site, ref).version
+        change = VersionEdit(version=version.record, tags=dict(tags))
+        self.site.ingest(self.site.artifacts.edit(version.artifact, change))
+
+    def describe(
+        self, name: str, description: str | None = None, *, doc: PathLike | None = None
+    ) -> ArtifactSummary:
+        """Say what an artifact is: a sentence, a card (a Markdown file), or both.
+
+        Raises:
+            NotFound: There is no such artifact or file.
+            InvalidInput: There is nothing to say.
+        """
+        if description is None and doc is None:
+            raise InvalidInput(
+                "nothing to say", hint="Give a sentence, or a Markdown file with --doc FILE."
+            )
+        self.refresh()
+        artifact = artifact_questions.artifact(self.site.index, ArtifactName(name)).name
+        card = None
+        if doc is not None:
+            with self.site.vault.writer() as writer:
+                card = writer.put_file(Path(doc)).digest
+        edit = ArtifactEdit(artifact=artifact, description=description, card=card)
+        self.site.ingest(self.site.artifacts.edit(artifact, edit))
+        return artifact_questions.artifact(self.site.index, artifact)
+
+    def rollback(self, name: str, ref: str) -> SavedVersion:
+        """Make an old version's content the latest version; nothing in the history is lost.
+
+        Raises:
+            NotFound: There is no such artifact or version.
+            InvalidInput: The ref is of another artifact.
+        """
+        return giving.roll_back(self.site, name, ref)
+
+    # Giving back
+
+    def get(
+        self,
+        ref: str,
+        destination: PathLike | None = None,
+        *,
+        force: bool = False,
+        progress: Progress = _silent,
+    ) -> Given:
+        """Write a version to disk; nothing unsaved is overwritten without `force`.
+
+        Raises:
+            NotFound: There is no such version, path or content.
+            Conflict: Files would be lost.
+            Denied: The destination may not be written to.
+            StorageError: The disk is full.
+            DataDamaged: A content is damaged.
+        """
+        return giving.get(self.site, ref, destination, force=force, progress=progress)
+
+    def load(
+        self, ref: PathLike, *, allow_pickle: bool = False, trusted: Iterable[str] = ()
+    ) -> Any:
+        """The object that a version holds, or that a file on disk does.
+
+        Raises:
+            NotFound: There is no such version, path or file.
+            InvalidInput: It is a folder of several files.
+            Denied: It is a pickle, or holds types that are not trusted.
+            MissingExtra: A package is needed for it.
+            DataDamaged: A content is damaged.
+        """
+        if isinstance(ref, os.PathLike) or is_path(ref):
+            from thence.formats import registry
+
+            path = Path(ref).expanduser()
+            if not path.exists():
+                raise NotFound(
+                    f"there is no file {path}",
+                    hint="Text without ./ is taken as a ref; with it, as a path.",
+                )
+            return registry.load_file(path, allow_pickle=allow_pickle, trusted=trusted)
+        return giving.load(self.site, ref, allow_pickle=allow_pickle, trusted=trusted)
+
+    # Asking
+
+    def ls(self, *, kind: Kind | None = None, prefix: str | None = None) -> list[ArtifactSummary]:
+        """All artifacts, sorted by name."""
+        self.refresh()
+        return artifact_questions.artifacts(self.site.index, kind=kind, prefix=prefix)
+
+    def show(self, ref: str) -> VersionDetail | RunDetail:
+        """Everything about a version or a run.
+
+        Raises:
+            NotFound: There is none.
+            InvalidInput: The ref cannot be read.
+        """
+        parsed = parse_ref(ref)
+        if isinstance(parsed, RunRef) and parsed.path is None:
+            return self.find_run(ref)
+        return giving.resolve(self.site, ref).version
+
+    def artifact(self, name: str) -> ArtifactSummary:
+        """An artifact as a whole.
+
+        Raises:
+            NotFound: There is none; the hint names those that are spelled alike.
+        """
+        self.refresh()
+        return artifact_questions.artifact(self.site.index, ArtifactName(name))
+
+    def files(self, ref: str) -> list[TreeEntry]:
+        """The files of a version, or those below a path in it.
+
+        Raises:
+            NotFound: There is no such version or path.
+        """
+        return giving.files_of(self.site, giving.resolve(self.site, ref))
+
+    def history(self, name: str) -> list[VersionSummary]:
+        """The versions of an artifact, the newest first.
+
+        Raises:
+            NotFound: There is no such artifact.
+        """
+        self.refresh()
+        return version_questions.versions(self.site.index, ArtifactName(name))
+
+    def alias_history(self, name: str, alias: str | None = None) -> list[AliasChange]:
+        """The moves of an artifact's aliases, the last one first."""
+        self.refresh()
+        only = None if alias is None else Alias(alias)
+        return artifact_questions.alias_history(self.site.index, ArtifactName(name), only)
+
+    def diff(self, old: str, new: str) -> Diff:
+        """What changed from one version to another.
+
+        Raises:
+            NotFound: There is no such version or path.
+        """
+        return giving.compare(self.site, old, new)
+
+    def status(self) -> list[PathStatus]:
+        """What became of the paths that were saved or got.
+
+        Raises:
+            Denied: A file may not be read.
+        """
+        tracked = self.site.worktree.tracked()
+        return status(self.site.vault, tracked, self.root, skip=self.site.skip)
+
+    # Runs
+
+    def runs(
+        self,
+        *,
+        experiment: str | None = None,
+        status: RunStatus | None = None,
+        limit: int | None = None,
+    ) -> list[RunSummary]:
+        """The runs, the newest first."""
+        self.refresh()
+        return run_questions.runs(
+            self.site.index, experiment=experiment, status=status, limit=limit
+        )
+
+    def find_run(self, ref: str) -> RunDetail:
+        """Everything about a run; a version means the run that made it.
+
+        Raises:
+            NotFound: There is no such run, or no run made that version.
+        """
+        return giving.resolve_run(self.site, ref)
+
+    def run_files(self, ref: str, role: FileRole | None = None) -> list[FileUse]:
+        """The files that a run read and wrote.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        return run_questions.run_files(self.site.index, self.find_run(ref).run, role)
+
+    def _again(self, version: VersionDetail) -> VersionDetail:
+        return version_questions.version_by_record(self.site.index, version.record)
