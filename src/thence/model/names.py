@@ -17,6 +17,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from urllib.parse import quote
 
 from thence.errors import InvalidInput
@@ -38,6 +39,11 @@ _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RESERVED = re.compile(r"(latest|local\.\d+|v\d+)", re.IGNORECASE)
 _MIN_PREFIX = 4
 _MAX_NAME = 400
+_MAX_ALIAS = 100
+_MAX_DIGITS = 10
+# Stores hold 240 characters in a segment of a key and 1,000 in all; an alias and a number follow.
+_MAX_KEY_SEGMENT = 200
+_MAX_KEY = 800
 
 
 class ArtifactName(str):
@@ -75,30 +81,60 @@ class ArtifactName(str):
                     position=position,
                 )
             position += len(segment) + 1
-        if len(text) > _MAX_NAME:
+        name = unicodedata.normalize("NFC", text)
+        if len(name) > _MAX_NAME:
             raise InvalidInput(
-                f"name too long: {len(text)} characters", why=f"At most {_MAX_NAME} are allowed."
+                f"name too long: {len(name)} characters", why=f"At most {_MAX_NAME} are allowed."
             )
-        return super().__new__(cls, unicodedata.normalize("NFC", text))
+        return super().__new__(cls, name)
 
     @classmethod
     def from_path(cls, path: str) -> "ArtifactName":
         """The name for a relative path: what a name cannot hold is percent-encoded.
 
+        Two paths get one name only if they differ by nothing but Unicode normalisation. A path
+        whose name would be too long keeps its beginning, and a digest stands for the rest.
+
         >>> ArtifactName.from_path("out/a@b.csv")
         'out/a%40b.csv'
         """
-        encoded = "".join(
-            quote(c.encode("utf-8", "surrogateescape")) if _FORBIDDEN.match(c) else c
-            for c in path.replace("%", "%25")
-        )
-        return cls("/".join(part.strip() or "%20" for part in encoded.split("/")))
+        name = unicodedata.normalize("NFC", "/".join(map(_encode_part, path.split("/"))))
+        return cls(_shorten(name, _MAX_NAME, name))
 
     @property
     def key(self) -> str:
-        """Where its logs lie: case-folded, each segment percent-encoded; safe in any store."""
+        """Where its logs lie: case-folded, each segment percent-encoded; safe in any store.
+
+        What would be too long for a store keeps its beginning, and a digest stands for the rest.
+        """
         folded = unicodedata.normalize("NFC", self.casefold())
-        return "/".join(_quote_segment(segment) for segment in folded.split("/"))
+        segments = (
+            _shorten(_quote_segment(segment), _MAX_KEY_SEGMENT, segment)
+            for segment in folded.split("/")
+        )
+        return _shorten("/".join(segments), _MAX_KEY, folded)
+
+
+def _shorten(text: str, limit: int, source: str) -> str:
+    """The text, or its beginning and a digest of its source; `%~` comes from no encoding."""
+    if len(text) <= limit:
+        return text
+    digits = sha256(source.encode()).hexdigest()[:32]
+    return f"{text[: limit - len(digits) - 2]}%~{digits}"
+
+
+def _encode_part(part: str) -> str:
+    """A part of a path as a segment of a name."""
+    if part in {"", ".", ".."}:
+        return part.replace(".", "%2E") or "%"
+    core = part.strip()
+    start = part.index(core)
+    return "".join(
+        quote(c.encode("utf-8", "surrogateescape"), safe="")
+        if c == "%" or _FORBIDDEN.match(c) or not start <= i < start + len(core)
+        else c
+        for i, c in enumerate(part)
+    )
 
 
 def _quote_segment(segment: str) -> str:
@@ -125,6 +161,13 @@ class Alias(str):
                 why="An alias has letters, digits, '.', '_' and '-', and begins with no mark.",
                 text=text,
                 position=good.end() if good else 0,
+            )
+        if len(text) > _MAX_ALIAS:
+            raise InvalidInput(
+                f"alias too long: {len(text)} characters",
+                why=f"At most {_MAX_ALIAS} are allowed.",
+                text=text,
+                position=_MAX_ALIAS,
             )
         if _RESERVED.fullmatch(text):
             raise InvalidInput(
@@ -182,6 +225,8 @@ class VersionRef:
 
     def __str__(self) -> str:
         selector = str(self.selector)
+        if self.artifact == "run" and not selector and self.path is not None:
+            selector = "latest"  # run:path would be a run
         return "".join(
             (
                 self.artifact,
@@ -271,6 +316,8 @@ def _parse_selector(text: str, selector: str, offset: int) -> Selector:
     ):
         digits = selector.removeprefix(mark)
         if digits != selector and digits.isascii() and digits.isdigit():
+            if len(digits) > _MAX_DIGITS:
+                raise _bad(text, offset + len(mark), f"At most {_MAX_DIGITS} digits are allowed.")
             number = int(digits)
             if number == 0 and kind is not SelectorKind.BACK:
                 raise _bad(text, offset + len(mark), "Versions are numbered from 1.")
