@@ -37,18 +37,25 @@ _PARSERS: dict[type, Callable[[str], object]] = {
     ArtifactName: ArtifactName,
     Alias: Alias,
 }
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+# Python reads and writes no longer integers as text (CVE-2020-10735).
+_MAX_DIGITS = 4300
+_INTEGER = re.compile(rf"-?[0-9]{{1,{_MAX_DIGITS}}}")
 
 
 def format_time(moment: datetime) -> str:
     """RFC 3339, UTC, microseconds: `2026-11-23T10:00:00.000000Z`.
 
     Raises:
-        InvalidInput: The moment has no time zone.
+        InvalidInput: The moment has no time zone, or its year in UTC is not one of 1 to 9999.
     """
     if moment.tzinfo is None:
         raise InvalidInput(f"a time without a zone: {moment}", hint="Use datetime.now(UTC).")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(f"a time out of range: {moment}") from error
+    # Not strftime: %Y of the year 1 is "1" on Linux.
+    return f"{utc.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def to_plain(value: Any) -> Any:
@@ -57,7 +64,17 @@ def to_plain(value: Any) -> Any:
     Raises:
         InvalidInput: It holds something that JSON has not; the message says where.
     """
-    return _plain(value, "")
+    try:
+        return _plain(value, "")
+    except RecursionError as error:
+        raise _too_deep() from error
+
+
+def _too_deep() -> InvalidInput:
+    return InvalidInput(
+        "cannot be kept in a record: it is nested too deeply",
+        why="Lists and mappings in records may be nested a few hundred levels deep.",
+    )
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -67,7 +84,7 @@ def _plain(value: Any, where: str) -> Any:
     if kind is bool or value is None:
         return value
     if kind is int:
-        return value if -_SAFE <= value <= _SAFE else {"$i": str(value)}
+        return value if -_SAFE <= value <= _SAFE else {"$i": _digits(value, where)}
     if kind is float:
         return value if math.isfinite(value) else {"$f": _name_non_finite(value)}
     if isinstance(value, msgspec.Struct):
@@ -129,6 +146,12 @@ def _text(text: str, where: str) -> str:
     return text
 
 
+def _digits(value: int, where: str) -> str:
+    if value.bit_length() > 3 * _MAX_DIGITS:
+        raise InvalidInput(f"an integer of too many digits at {where or 'the top'}")
+    return str(value)
+
+
 def _name_non_finite(value: float) -> str:
     if math.isnan(value):
         return "NaN"
@@ -144,9 +167,13 @@ def encode(value: Any) -> bytes:
     Raises:
         InvalidInput: It cannot be written as JSON.
     """
-    return json.dumps(
-        to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    ).encode()
+    plain = to_plain(value)
+    try:
+        return json.dumps(
+            plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
+    except RecursionError as error:
+        raise _too_deep() from error
 
 
 def from_plain(value: Any) -> Any:
@@ -161,9 +188,9 @@ def from_plain(value: Any) -> Any:
         return value
     if len(value) == 1:
         ((key, item),) = value.items()
-        if key == "$f" and item in _NON_FINITE:
+        if key == "$f" and isinstance(item, str) and item in _NON_FINITE:
             return _NON_FINITE[item]
-        if key == "$i" and isinstance(item, str) and re.fullmatch(r"-?\d+", item):
+        if key == "$i" and isinstance(item, str) and _INTEGER.fullmatch(item):
             return int(item)
     out = {}
     for key, item in value.items():

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from thence.errors import DataDamaged
+from thence.errors import DataDamaged, InvalidInput
 from thence.model import codec
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName
@@ -495,11 +495,17 @@ def decode_entry(data: bytes) -> Entry:
     Raises:
         DataDamaged: It is not one.
     """
-    envelope = codec.decode(data, _Envelope)
-    kind = _RECORDS.get(str(envelope.record.get("type")))
-    record_bytes = codec.encode(envelope.record)
-    if record_bytes not in data:
+    plain = codec.decode(data, dict[str, Any])
+    try:
+        canonical = codec.encode(plain)
+        envelope = msgspec.convert(plain, _Envelope)
+        record_bytes = codec.encode(envelope.record)
+    except (InvalidInput, ValueError) as error:
+        raise DataDamaged("a log entry that cannot be read", why=str(error)) from error
+    # One entry has one spelling: no key twice, nothing that another reader would take otherwise.
+    if canonical != data:
         raise DataDamaged("a log entry that is not canonical JSON")
+    kind = _RECORDS.get(str(envelope.record.get("type")))
     record = None if kind is None else codec.decode(record_bytes, kind)
     return Entry(
         id=envelope.entry, at=envelope.at, by=envelope.by, record=record, record_bytes=record_bytes
