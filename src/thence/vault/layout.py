@@ -40,6 +40,12 @@ _CHUNKING: dict[str, Any] = {
 }
 
 
+class _FormatOnly(msgspec.Struct, frozen=True, kw_only=True):
+    """What every format has; the rest may have another shape in a newer one."""
+
+    format: str
+
+
 def make_project(store: Store, *, project_id: str, now: datetime) -> ProjectFile:
     """Make an empty project in a store.
 
@@ -79,19 +85,23 @@ def read_project(store: Store) -> ProjectFile:
             hint="Make one: thence init.",
         ) from error
     try:
+        _refuse_other_format(store, codec.decode(data, _FormatOnly).format)
         project = codec.decode(data, ProjectFile)
     except DataDamaged as error:
         raise DataDamaged(
             f"project.json of {store.url} cannot be read", why=error.why, about=_KEY
         ) from error
-    if project.format != FORMAT:
-        raise FormatTooNew(
-            f"the project in {store.url} has format {project.format!r}",
-            why=f"This version of thence reads format {FORMAT!r}.",
-        )
     for info in store.list(_FEATURES):
         raise FormatTooNew(
             f"the project in {store.url} needs a feature that this version does not have",
             why=f"{info.key} says so.",
         )
     return project
+
+
+def _refuse_other_format(store: Store, found: str) -> None:
+    if found != FORMAT:
+        raise FormatTooNew(
+            f"the project in {store.url} has format {found!r}",
+            why=f"This version of thence reads format {FORMAT!r}.",
+        )
