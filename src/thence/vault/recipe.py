@@ -23,6 +23,8 @@ __all__ = ["Item", "build", "chunks_of", "parse"]
 
 _ITEM = struct.Struct("<32sQ")
 _TOP = 256
+# A minimum makes every level at least 16 times shorter, also where one chunk repeats for ever.
+_LIST_MINIMUM = 16
 _LIST_MAXIMUM = 256
 _LIST_MASK = 0x3F
 _MAX_LEVEL = 8
@@ -47,8 +49,9 @@ def build(chunks: list[Item], put_list: Callable[[bytes, bytes], None]) -> bytes
         above = []
         start = 0
         for end, item in enumerate(items, 1):
-            full = end - start >= _LIST_MAXIMUM
-            if full or end == len(items) or not item.id[-1] & _LIST_MASK:
+            count = end - start
+            by_content = count >= _LIST_MINIMUM and not item.id[-1] & _LIST_MASK
+            if by_content or count >= _LIST_MAXIMUM or end == len(items):
                 node = _encode(level, items[start:end])
                 node_id = blake3(node).digest()
                 put_list(node_id, node)
