@@ -15,6 +15,7 @@ a collection has condemned.
 """
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
@@ -22,7 +23,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, StorageError
+from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, StorageError, ThenceError
 from thence.store.base import Bytes, Store
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "PackBuilder",
     "entries_of",
     "pack_key",
+    "parse_pack_key",
     "read_directory",
 ]
 
@@ -48,6 +50,7 @@ TRAILER = struct.Struct("<Q32sI12x8s")
 _TAIL_GUESS = 128 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 _DROP_BEHIND = 32 * 1024 * 1024
+_PACK_KEY = re.compile(r"packs/[0-9a-f]{2}/[0-9a-f]{64}")
 
 
 class BlockKind(IntEnum):
@@ -100,6 +103,12 @@ def pack_key(pack_id: bytes) -> str:
     return f"packs/{digits[:2]}/{digits}"
 
 
+def parse_pack_key(key: str) -> bytes | None:
+    """The pack id in a key; None where it is not the key of a pack."""
+    digits = key.rpartition("/")[2]
+    return bytes.fromhex(digits) if _PACK_KEY.fullmatch(key) and key[6:8] == digits[:2] else None
+
+
 def entries_of(directory: Bytes) -> Iterator[DirectoryEntry]:
     """The entries of a directory, in order of id."""
     for fields in ENTRY.iter_unpack(memoryview(directory)[HEADER.size :]):
@@ -149,7 +158,10 @@ def read_directory(store: Store, pack_id: bytes) -> bytes:
     directory = tail[-need : -TRAILER.size]
     if len(directory) != length or sha256(directory).digest() != pack_id:
         raise _damaged(key, "The directory is not what its digest says.")
-    if (length - HEADER.size) != HEADER.unpack_from(directory)[1] * ENTRY_SIZE:
+    if (
+        length < HEADER.size
+        or length - HEADER.size != HEADER.unpack_from(directory)[1] * ENTRY_SIZE
+    ):
         raise _damaged(key, "The directory does not have the number of entries it says.")
     return directory
 
@@ -249,7 +261,7 @@ class PackBuilder:
             # was lost.
             pass
         except OSError as error:
-            if isinstance(error, StorageError):
+            if isinstance(error, ThenceError):
                 raise
             raise StorageError("cannot write a pack", why=str(error)) from error
         finally:
