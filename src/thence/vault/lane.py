@@ -1,7 +1,9 @@
 """A lane: everything that one writing thread has to itself, so that none waits for another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from thence.errors import StorageError
 from thence.store.base import Bytes, Store
 from thence.vault.pack import BlockKind, Codec, DirectoryEntry, Pack, PackBuilder
 
@@ -16,7 +18,8 @@ _WORTH = 0.97
 class Lane:
     """What one thread needs to write: a pack of its own, a compressor, a solid block being filled.
 
-    Not for use by several threads.
+    Not for use by several threads. Once a call failed, all others fail: what was to be written may
+    be lost, and others already count on it.
 
     Args:
         store: Where finished packs go.
@@ -33,23 +36,26 @@ class Lane:
         self._solid: list[tuple[bytes, Bytes, BlockKind]] = []
         self._solid_size = 0
         self.published: list[Pack] = []
+        self._failed = False
 
     def add_small(self, wanted: bytes, data: Bytes, kind: BlockKind) -> None:
         """Put bytes into the next solid block."""
-        self._solid.append((wanted, data, kind))
-        self._solid_size += len(data)
-        if self._solid_size >= SOLID:
-            self._close_solid()
+        with self._all_or_nothing():
+            self._solid.append((wanted, data, kind))
+            self._solid_size += len(data)
+            if self._solid_size >= SOLID:
+                self._close_solid()
 
     def add(self, wanted: bytes, data: Bytes, raw_length: int, kind: BlockKind) -> None:
         """Put bytes into a block of their own."""
-        stored, codec = self._compress(data)
-        offset = self._builder.add_block(stored)
-        self._builder.add_entry(
-            DirectoryEntry(wanted, offset, raw_length, len(stored), 0, kind, codec)
-        )
-        if self._builder.size_bytes >= PACK:
-            self.publish()
+        with self._all_or_nothing():
+            stored, codec = self._compress(data)
+            offset = self._builder.add_block(stored)
+            self._builder.add_entry(
+                DirectoryEntry(wanted, offset, raw_length, len(stored), 0, kind, codec)
+            )
+            if self._builder.size_bytes >= PACK:
+                self._publish()
 
     def _close_solid(self) -> None:
         if not self._solid:
@@ -63,7 +69,7 @@ class Lane:
             inner += len(data)
         self._solid, self._solid_size = [], 0
         if self._builder.size_bytes >= PACK:
-            self.publish()
+            self._publish()
 
     def _compress(self, data: Bytes) -> tuple[Bytes, Codec]:
         size = len(data)
@@ -79,10 +85,34 @@ class Lane:
 
     def publish(self) -> None:
         """Close the pack and begin another."""
+        with self._all_or_nothing():
+            self._publish()
+
+    def _publish(self) -> None:
         self._close_solid()
         if not self._builder.empty:
             self.published.append(self._builder.publish(self._store))
             self._builder = self._new_builder()
+
+    def check(self) -> None:
+        """See that nothing was lost.
+
+        Raises:
+            StorageError: A call failed before.
+        """
+        if self._failed:
+            raise StorageError(
+                "this session of writing has failed before",
+                why="What it was about to write is lost.",
+                hint="Begin again; what was stored by then is reused.",
+            )
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        self.check()
+        self._failed = True
+        yield
+        self._failed = False
 
     def discard(self) -> None:
         """Forget what was not published."""

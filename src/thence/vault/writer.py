@@ -33,6 +33,24 @@ _TRIES = 3
 _BATCH = 64
 
 
+class _Claim(NamedTuple):
+    """Who was the first of this session to need an id.
+
+    Attributes:
+        lane: Of the claimant, who stores it if the directory does not know it.
+    """
+
+    lane: Lane
+
+
+class _Recipe(NamedTuple):
+    """A recipe that waits until all packs with its chunks are published."""
+
+    digest: bytes
+    node: bytes
+    size: int
+
+
 class _Segment(NamedTuple):
     """A piece of a content and where its chunks end; the last end is the end of the piece."""
 
@@ -67,13 +85,14 @@ class Writer:
         self._directory = directory
         self._staging = staging
         self._entropy = entropy
-        self._pending: dict[bytes, object] = {}
+        self._pending: dict[bytes, _Claim] = {}
+        self._waiting: list[_Recipe] = []
         self._count = max(1, lanes)
         self._lanes: list[Lane] = []
         self._free: SimpleQueue[Lane | None] = SimpleQueue()
         for _ in range(self._count):
             self._free.put(None)
-        self._hasher: ThreadPoolExecutor | None = None
+        self._hasher = ThreadPoolExecutor(self._count, thread_name_prefix="thence-hash")
         self.new_bytes = 0
 
     def __enter__(self) -> Self:
@@ -91,8 +110,7 @@ class Writer:
         finally:
             for lane in self._lanes:
                 lane.discard()
-            if self._hasher is not None:
-                self._hasher.shutdown(cancel_futures=True)
+            self._hasher.shutdown(cancel_futures=True)
 
     def _new_builder(self) -> PackBuilder:
         return PackBuilder(self._staging, self._entropy(16))
@@ -101,12 +119,21 @@ class Writer:
         """Publish everything; when this returns it is durable and readable.
 
         Raises:
-            StorageError: The store failed.
+            StorageError: The store failed, now or before; begin a new session.
             Denied: The store may not be written to.
         """
-        packs: list[Pack] = []
+        for lane in self._lanes:
+            lane.check()
         for lane in self._lanes:
             lane.publish()
+        if self._waiting:
+            lane = self._lanes[0]
+            for waiting in self._waiting:
+                lane.add(waiting.digest, waiting.node, waiting.size, BlockKind.RECIPE)
+            lane.publish()
+            self._waiting = []
+        packs: list[Pack] = []
+        for lane in self._lanes:
             packs += lane.published
             lane.published = []
         self.new_bytes += sum(pack.size_bytes for pack in packs)
@@ -164,10 +191,10 @@ class Writer:
         finally:
             self._free.put(lane)
 
-    def _is_new(self, wanted: bytes) -> bool:
+    def _is_new(self, lane: Lane, wanted: bytes) -> bool:
         """True for exactly one caller, and only where no pack has it."""
-        token = object()
-        return self._pending.setdefault(wanted, token) is token and wanted not in self._directory
+        claim = _Claim(lane)
+        return self._pending.setdefault(wanted, claim) is claim and wanted not in self._directory
 
     def _put_file(self, lane: Lane, path: Path) -> ContentInfo:
         for _ in range(_TRIES):
@@ -209,7 +236,7 @@ class Writer:
 
     def _put_small(self, lane: Lane, data: bytes) -> ContentInfo:
         digest = sha256(data).digest()
-        if self._is_new(digest):
+        if self._is_new(lane, digest):
             lane.add_small(digest, data, BlockKind.WHOLE)
         return ContentInfo(Digest(digest), len(data))
 
@@ -219,7 +246,7 @@ class Writer:
         only: bytes | None = None
         for data, ends in segments:
             # SHA-256 is three times slower than cutting and BLAKE3 together: its own thread.
-            hashed = self._hash_pool().submit(whole.update, data)
+            hashed = self._hasher.submit(whole.update, data)
             try:
                 start = 0
                 for end in ends:
@@ -236,26 +263,32 @@ class Writer:
             finally:
                 hashed.result()
         digest, size = whole.digest(), sum(item.length for item in chunks)
-        if self._is_new(digest):
+        if self._is_new(lane, digest):
             if only is not None:
                 lane.add(digest, only, size, BlockKind.WHOLE)
             else:
-                node = recipe.build(chunks, lambda i, n: self._put_list(lane, i, n))
-                lane.add(digest, node, size, BlockKind.RECIPE)
+                self._put_recipe(lane, digest, chunks, size)
         return ContentInfo(Digest(digest), size)
 
+    def _put_recipe(self, lane: Lane, digest: bytes, chunks: list[recipe.Item], size: int) -> None:
+        """Put a recipe where no crash can leave it in the store without its chunks and lists."""
+        needed = [item.id for item in chunks]
+
+        def put_list(node_id: bytes, node: bytes) -> None:
+            needed.append(node_id)
+            if self._is_new(lane, node_id):
+                lane.add_small(node_id, node, BlockKind.LIST)
+
+        node = recipe.build(chunks, put_list)
+        if all(self._pending[one].lane is lane or one in self._directory for one in needed):
+            lane.add(digest, node, size, BlockKind.RECIPE)
+        else:
+            # Another lane has some of them, and may publish its pack after ours, or never.
+            self._waiting.append(_Recipe(digest, node, size))
+
     def _put_chunk(self, lane: Lane, wanted: bytes, data: Bytes) -> None:
-        if self._is_new(wanted):
+        if self._is_new(lane, wanted):
             lane.add(wanted, data, len(data), BlockKind.CHUNK)
-
-    def _put_list(self, lane: Lane, wanted: bytes, node: bytes) -> None:
-        if self._is_new(wanted):
-            lane.add_small(wanted, node, BlockKind.LIST)
-
-    def _hash_pool(self) -> ThreadPoolExecutor:
-        if self._hasher is None:
-            self._hasher = ThreadPoolExecutor(self._count, thread_name_prefix="thence-hash")
-        return self._hasher
 
 
 def _segments(head: bytes, descriptor: int) -> Iterator[_Segment]:
