@@ -4,19 +4,23 @@ The packs of the store are the truth. What was read of their directories is kept
 of *segments*: files of sorted entries, memory-mapped and searched by interpolation (ids are
 uniform, so two or three probes find one). A new segment is merged with its neighbour while they
 are of similar size, so there are only a few. Missing knowledge costs deduplication, never
-correctness.
+correctness; wrong knowledge would cost more, so a segment carries a digest of itself.
 """
 
+import logging
 import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from heapq import merge
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
 
-from thence.errors import NotFound
+from blake3 import blake3
+
+from thence.errors import DataDamaged, NotFound
 from thence.store.base import Store
 from thence.vault.pack import (
     ENTRY,
@@ -24,14 +28,19 @@ from thence.vault.pack import (
     HEADER,
     DirectoryEntry,
     pack_key,
+    parse_pack_key,
     read_directory,
     to_entry,
 )
 
 __all__ = ["Directory", "Location"]
 
-_MAGIC = b"THNCSEG1"
-_HEAD = struct.Struct("<8sIQ")
+_LOG = logging.getLogger(__name__)
+_MAGIC = b"THNCSEG2"
+# Magic, and BLAKE3 of all that follows: number of packs, number of entries, packs, entries.
+_HEAD = struct.Struct("<8s32s")
+_COUNTS = struct.Struct("<IQ")
+_FIRST_PACK = _HEAD.size + _COUNTS.size
 _PACK_INDEX = struct.Struct("<I")
 # The six bytes that are zero in a pack hold the number of the pack in a segment.
 _PACK_AT = 58
@@ -59,18 +68,25 @@ class _Segment:
 
     @classmethod
     def load(cls, path: Path) -> "_Segment | None":
-        """Map a segment file; None where it is not whole."""
+        """Map a segment file; None where it is not as it was written.
+
+        Checked once: 64 MB, which is a million entries, take 13 ms.
+        """
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size < _HEAD.size:
+            if size < _FIRST_PACK:
                 return None
             rows = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, pack_count, count = _HEAD.unpack_from(rows)
-        start = _HEAD.size + 32 * pack_count
-        if magic != _MAGIC or size != start + count * ENTRY_SIZE:
+        magic, seal = _HEAD.unpack_from(rows)
+        pack_count, count = _COUNTS.unpack_from(rows, _HEAD.size)
+        start = _FIRST_PACK + 32 * pack_count
+        with memoryview(rows) as view, view[_HEAD.size :] as sealed:
+            whole = magic == _MAGIC and size == start + count * ENTRY_SIZE
+            whole = whole and blake3(sealed).digest() == seal
+        if not whole:
             rows.close()
             return None
-        packs = [rows[i : i + 32] for i in range(_HEAD.size, start, 32)]
+        packs = [rows[i : i + 32] for i in range(_FIRST_PACK, start, 32)]
         return cls(packs, rows, start, path)
 
     def find(self, wanted: bytes) -> Location | None:
@@ -97,12 +113,26 @@ class _Segment:
         (number,) = _PACK_INDEX.unpack_from(row, _PACK_AT)
         return Location(self.packs[number], to_entry(ENTRY.unpack(row)))
 
-    def rows(self, offset: int) -> Iterator[bytes]:
-        """The entries, with `offset` added to their pack numbers."""
+    def rows(self, numbers: list[int | None]) -> Iterator[bytes]:
+        """The entries, with new numbers for their packs; None leaves a pack out."""
         for at in range(self._start, len(self._rows), ENTRY_SIZE):
             row = self._rows[at : at + ENTRY_SIZE]
-            (number,) = _PACK_INDEX.unpack_from(row, _PACK_AT)
-            yield _numbered(row, number + offset)
+            number = numbers[_PACK_INDEX.unpack_from(row, _PACK_AT)[0]]
+            if number is not None:
+                yield _numbered(row, number)
+
+
+def _merged(older: _Segment, newer: _Segment) -> tuple[list[bytes], Iterator[bytes]]:
+    """Packs and rows of both, each pack once: two processes may have learned the same."""
+    packs = list(older.packs)
+    known = set(packs)
+    numbers: list[int | None] = []
+    for pack in newer.packs:
+        numbers.append(None if pack in known else len(packs))
+        if pack not in known:
+            packs.append(pack)
+            known.add(pack)
+    return packs, merge(older.rows(list(range(len(older.packs)))), newer.rows(numbers))
 
 
 def _numbered(row: bytes, number: int) -> bytes:
@@ -110,7 +140,12 @@ def _numbered(row: bytes, number: int) -> bytes:
 
 
 class Directory:
-    """Finds ids. May be used from any thread, and by several processes with one cache folder."""
+    """Finds ids. May be used from any thread, and by several processes with one cache folder.
+
+    Attributes:
+        damaged: Packs whose directories could not be read by the last `refresh`, and why. What
+            lies in them counts as missing, so that saving it again repairs it.
+    """
 
     def __init__(self, store: Store, cache: Path, *, new_name: Callable[[], str]) -> None:
         self._store = store
@@ -118,6 +153,7 @@ class Directory:
         self._new_name = new_name
         self._lock = RLock()
         self._segments: list[_Segment] | None = None
+        self.damaged: dict[bytes, DataDamaged] = {}
 
     def find(self, wanted: bytes) -> Location | None:
         """Where an id lies, or None where this cache does not know it; see `refresh`."""
@@ -149,24 +185,20 @@ class Directory:
             segments = [*self._loaded(), self._write([pack for pack, _ in items], rows)]
             while len(segments) > 1 and segments[-2].count < _RATIO * max(segments[-1].count, 1):
                 newer, older = segments.pop(), segments.pop()
-                merged = self._write(
-                    older.packs + newer.packs,
-                    merge(older.rows(0), newer.rows(len(older.packs))),
-                )
-                segments.append(merged)
+                segments.append(self._write(*_merged(older, newer)))
                 for old in (newer, older):
-                    if old.path is not None:
-                        old.path.unlink(missing_ok=True)
+                    _remove(old.path)
             self._segments = segments
 
     def refresh(self) -> None:
         """Read the directories of packs that came since, and forget packs that went.
 
         Raises:
-            DataDamaged: A directory cannot be read.
-            StorageError: The store cannot be listed.
+            FormatTooNew: A pack was written by a newer thence.
+            StorageError: The store cannot be listed, or a pack not be read.
         """
-        there = {bytes.fromhex(info.key.rpartition("/")[2]) for info in self._store.list("packs/")}
+        found_keys = (parse_pack_key(info.key) for info in self._store.list("packs/"))
+        there = {pack for pack in found_keys if pack is not None}
         with self._lock:
             known = self.packs()
             if known - there:
@@ -174,18 +206,23 @@ class Directory:
                 known = set()
             new = sorted(there - known)
             found = []
+            self.damaged = {}
             for pack in new:
                 try:
                     found.append((pack, read_directory(self._store, pack)))
                 except NotFound:
                     continue  # collected between the listing and now
+                except DataDamaged as error:
+                    # One damaged pack must not make all the others useless.
+                    _LOG.warning("%s: %s", error.what, error.why)
+                    self.damaged[pack] = error
             self.add(found)
 
     def forget(self) -> None:
         """Drop the cache; the next `refresh` reads everything again."""
         with self._lock:
             for path in self._paths():
-                path.unlink(missing_ok=True)
+                _remove(path)
             self._segments = []
 
     def key_of(self, location: Location) -> str:
@@ -204,10 +241,10 @@ class Directory:
             for path in self._paths():
                 try:
                     segment = _Segment.load(path)
-                except FileNotFoundError:
+                except OSError:
                     continue  # another process merged it; its content is in a newer one
                 if segment is None:
-                    path.unlink(missing_ok=True)
+                    _remove(path)
                 else:
                     found.append(segment)
             self._segments = sorted(found, key=lambda s: -s.count)
@@ -215,14 +252,24 @@ class Directory:
 
     def _write(self, packs: list[bytes], rows: Iterable[bytes]) -> _Segment:
         body = b"".join(rows)
-        head = _HEAD.pack(_MAGIC, len(packs), len(body) // ENTRY_SIZE) + b"".join(packs)
+        counts = _COUNTS.pack(len(packs), len(body) // ENTRY_SIZE) + b"".join(packs)
+        seal = blake3(counts).update(body).digest()
         path = self._folder / f"{self._new_name()}.segment"
+        temporary = path.with_suffix(".new")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".new")
-            temporary.write_bytes(head + body)
+            with temporary.open("xb") as file:
+                file.writelines((_HEAD.pack(_MAGIC, seal), counts, body))
             temporary.rename(path)
             segment = _Segment.load(path)
         except OSError:
+            _remove(temporary)
             segment = None  # a cache that cannot be written costs time, not correctness
         return segment or _Segment(packs, body, 0, None)
+
+
+def _remove(path: Path | None) -> None:
+    """Remove a file of the cache; where it cannot be, another process did, or it costs time."""
+    if path is not None:
+        with suppress(OSError):
+            path.unlink()
