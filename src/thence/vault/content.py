@@ -21,6 +21,8 @@ __all__ = ["Content", "ContentInfo"]
 
 _CACHED_BLOCKS = 64
 _READ_AT_ONCE = 4 * 1024 * 1024
+# Blocks that we write have at most 288 KiB; a forged one must not fill the memory.
+_LARGEST_BLOCK = 16 * 1024 * 1024
 
 
 class ContentInfo(NamedTuple):
@@ -72,6 +74,7 @@ class Content:
         """
         where = self._find(digest.raw)
         if where is None:
+            self._refuse_if_damaged(digest)
             raise NotFound(
                 f"content {digest.short} is not in this project",
                 why="No pack holds it.",
@@ -86,8 +89,11 @@ class Content:
             return
         if where.entry.kind is not BlockKind.RECIPE:
             raise self._damaged(where, f"{digest.short} is not a content.")
-        whole = sha256()
+        whole, left = sha256(), where.entry.raw_length
         for piece in self._chunks(where):
+            left -= len(piece)
+            if left < 0:
+                raise self._damaged(where, f"Content {digest.short} is longer than it should be.")
             whole.update(piece)
             yield piece
         if whole.digest() != digest.raw:
@@ -126,13 +132,31 @@ class Content:
             where = self._directory.find(wanted)
         return where
 
+    def _again(self, wanted: bytes, gone: NotFound) -> Location:
+        """Where an id lies after the pack went that had it: location may change at any time."""
+        self._directory.refresh()
+        where = self._directory.find(wanted)
+        if where is None:
+            raise DataDamaged(
+                "a part of a content is missing", why=gone.what, about=gone.about
+            ) from gone
+        return where
+
+    def _refuse_if_damaged(self, digest: Digest) -> None:
+        for error in self._directory.damaged.values():
+            raise DataDamaged(
+                f"content {digest.short} is in no pack that can be read",
+                why=f"It may be in one that cannot: {error.what}.",
+                about=error.about,
+            ) from error
+
     def _chunks(self, where: Location) -> Iterator[Bytes]:
         """The chunks of a recipe; chunks that lie side by side are read at once."""
         run: list[_Placed] = []
         size = 0
         for item in recipe.chunks_of(self._member(where), self._list):
             found = self._find(item.id)
-            if found is None or found.entry.kind is not BlockKind.CHUNK:
+            if found is None or found.entry.kind is not BlockKind.CHUNK or not item.length:
                 raise self._damaged(where, f"Chunk {item.id.hex()[:12]} is in no pack.")
             entry = found.entry
             if run:
@@ -152,14 +176,22 @@ class Content:
     def _read_run(self, run: list[_Placed]) -> Iterator[Bytes]:
         first, last = run[0].where.entry, run[-1].where.entry
         length = last.offset + last.stored_length - first.offset
-        data = memoryview(self._get(run[0].where, first.offset, length))
+        try:
+            data = memoryview(self._get(run[0].where, first.offset, length))
+        except NotFound as gone:
+            for item, _ in run:
+                where = self._again(item.id, gone)
+                yield self._chunk(item, where, self._get_block(where))
+            return
         for item, where in run:
-            entry = where.entry
-            start = entry.offset - first.offset
-            raw = self._decode(where, data[start : start + entry.stored_length])
-            if len(raw) != item.length or blake3(raw).digest() != item.id:
-                raise self._damaged(where, f"Chunk {item.id.hex()[:12]} has other bytes.")
-            yield raw
+            start = where.entry.offset - first.offset
+            yield self._chunk(item, where, data[start : start + where.entry.stored_length])
+
+    def _chunk(self, item: recipe.Item, where: Location, stored: Bytes) -> Bytes:
+        raw = self._decode(where, stored)
+        if len(raw) != item.length or blake3(raw).digest() != item.id:
+            raise self._damaged(where, f"Chunk {item.id.hex()[:12]} has other bytes.")
+        return raw
 
     def _list(self, node_id: bytes) -> Bytes:
         where = self._find(node_id)
@@ -172,6 +204,12 @@ class Content:
 
     def _member(self, where: Location) -> Bytes:
         """The bytes under an id, out of its block."""
+        try:
+            return self._member_at(where)
+        except NotFound as gone:
+            return self._member_at(self._again(where.entry.id, gone))
+
+    def _member_at(self, where: Location) -> Bytes:
         entry = where.entry
         key = (where.pack, entry.offset)
         with self._lock:
@@ -179,7 +217,7 @@ class Content:
             if block is not None:
                 self._blocks.move_to_end(key)
         if block is None:
-            block = bytes(self._decode(where, self._get(where, entry.offset, entry.stored_length)))
+            block = bytes(self._decode(where, self._get_block(where)))
             with self._lock:
                 self._blocks[key] = block
                 while len(self._blocks) > _CACHED_BLOCKS:
@@ -191,13 +229,20 @@ class Content:
             raise self._damaged(where, "A block is shorter than the directory says.")
         return data
 
+    def _get_block(self, where: Location) -> bytes:
+        return self._get(where, where.entry.offset, where.entry.stored_length)
+
     def _get(self, where: Location, offset: int, length: int) -> bytes:
+        if length > _READ_AT_ONCE + _LARGEST_BLOCK:
+            raise self._damaged(where, "A block is larger than any that is written.")
         data = self._store.get_range(self._directory.key_of(where), offset, length)
         if len(data) != length:
             raise self._damaged(where, "The pack ends before the block does.")
         return data
 
     def _decode(self, where: Location, stored: Bytes) -> Bytes:
+        if len(stored) > _LARGEST_BLOCK:
+            raise self._damaged(where, "A block is larger than any that is written.")
         if where.entry.codec is Codec.RAW:
             return stored
         import zstandard
@@ -206,6 +251,8 @@ class Content:
         if decoder is None:
             decoder = self._local.decoder = zstandard.ZstdDecompressor()
         try:
+            if zstandard.frame_content_size(stored) > _LARGEST_BLOCK:
+                raise self._damaged(where, "A block is larger than any that is written.")
             decoded: bytes = decoder.decompress(stored)
         except zstandard.ZstdError as error:
             raise self._damaged(where, f"A block cannot be decompressed: {error}.") from error
