@@ -15,13 +15,27 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
 
 from thence.errors import DataDamaged, InvalidInput, NotFound
 from thence.model.ids import Digest
 from thence.model.paths import path_from_text, path_to_text
+from thence.store.failures import failures_of
 
 __all__ = ["Found", "TreeChange", "TreeEntry", "decode", "diff", "encode", "walk"]
+
+
+# Unknown flags are refused: what they would mean for the file cannot be passed over.
+_ROW = msgspec.json.Decoder(
+    tuple[
+        str,
+        Annotated[int, msgspec.Meta(ge=0)],
+        Literal["", "x", "l", "p", "xl", "xp", "lp", "xlp"],
+        str,
+    ]
+)
 
 
 class TreeEntry(NamedTuple):
@@ -108,11 +122,11 @@ def decode(data: bytes) -> list[TreeEntry]:
     paths = []
     for line in data.splitlines():
         try:
-            text, size, flags, digits = json.loads(line)
+            text, size, flags, digits = _ROW.decode(line)
             path = path_from_text(text, percent="p" in flags)
             raw = os.fsencode(path)
-            entry = TreeEntry(path, int(size), Digest.from_hex(digits), "x" in flags, "l" in flags)
-        except (ValueError, TypeError, AttributeError, InvalidInput) as error:
+            entry = TreeEntry(path, size, Digest.from_hex(digits), "x" in flags, "l" in flags)
+        except (ValueError, RecursionError) as error:
             raise DataDamaged("a tree that cannot be read", why=f"Line {line[:80]!r}.") from error
         if b"\0" in raw or any(part in {b"", b".", b".."} for part in raw.split(b"/")):
             raise DataDamaged(f"a tree with a path that could escape: {text!r}")
@@ -156,34 +170,40 @@ def walk(path: Path, *, skip: Callable[[Path], bool] = lambda _: False) -> Itera
 
     Raises:
         NotFound: There is nothing, or the link leads nowhere.
-        Denied: A folder may not be read (as `PermissionError` of the system's).
+        Denied: A folder may not be read.
+        StorageError: The disk failed.
     """
-    try:
-        top = path.stat()
-    except FileNotFoundError as error:
-        broken = path.is_symlink()
-        raise NotFound(
-            f"there is no file or folder {path}",
-            why=f"It is a link to {os.readlink(path)}, which does not exist." if broken else None,
-            hint="See the path for typing errors; it is taken relative to the current folder.",
-            about=str(path),
-        ) from error
+    with failures_of(f"cannot look at {path}", about=str(path)):
+        try:
+            top = path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            broken = path.is_symlink()
+            raise NotFound(
+                f"there is no file or folder {path}",
+                why=f"It is a link to {os.readlink(path)}, which does not exist."
+                if broken
+                else None,
+                hint="See the path for typing errors; it is taken relative to the current folder.",
+                about=str(path),
+            ) from error
     if not stat.S_ISDIR(top.st_mode):
         yield Found(path.name or str(path), path, top, _special(top))
         return
     pending = [(str(path), "")]
     while pending:
         folder, relative = pending.pop()
-        with os.scandir(folder) as items:
-            for item in items:
-                name = f"{relative}{item.name}"
-                if skip(Path(item.path)):
-                    continue
+        with failures_of(f"cannot read the folder {folder}", about=folder):
+            items = list(os.scandir(folder))
+        for item in items:
+            name = f"{relative}{item.name}"
+            if skip(Path(item.path)):
+                continue
+            with failures_of(f"cannot look at {item.path}", about=item.path):
                 if item.is_dir(follow_symlinks=False):
                     pending.append((item.path, f"{name}/"))
                     continue
                 facts = item.stat(follow_symlinks=False)
-                yield Found(name, Path(item.path), facts, _special(facts))
+            yield Found(name, Path(item.path), facts, _special(facts))
 
 
 def _special(facts: os.stat_result) -> str | None:
