@@ -6,7 +6,9 @@ within the same tick of the clock (git calls such entries racy), so it is read a
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -30,7 +32,7 @@ def signature(facts: os.stat_result) -> Signature:
 
 class _Row(msgspec.Struct, array_like=True):
     signature: Signature
-    digest: bytes
+    digest: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 
 class StatCache:
@@ -81,5 +83,6 @@ class StatCache:
             temporary.write_bytes(msgspec.msgpack.encode(self._rows))
             temporary.replace(self._path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
         self._changed = False
