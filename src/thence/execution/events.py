@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
+from thence.execution.child import open_words
 from thence.model.records import SensorReport
 
 __all__ = ["Action", "Ended", "FileEvent", "OnEvent", "absolute", "open_action"]
@@ -77,23 +78,8 @@ class Ended(NamedTuple):
 @lru_cache(maxsize=512)
 def open_action(flags: int) -> tuple[Action, str]:
     """The action and detail of an `open` with these flags."""
-    access = flags & os.O_ACCMODE
-    words = []
-    if flags & os.O_CREAT:
-        words.append("create")
-    if flags & os.O_EXCL:
-        words.append("exclusive")
-    if flags & os.O_APPEND:
-        words.append("append")
-    if flags & os.O_TRUNC:
-        action = Action.TRUNCATE
-        if access == os.O_RDWR:
-            words.append("read-write")
-    elif access == os.O_RDONLY:
-        action = Action.READ
-    else:
-        action = Action.WRITE if access == os.O_WRONLY else Action.UPDATE
-    return action, " ".join(words)
+    action, detail = open_words(flags)
+    return Action(action), detail
 
 
 def absolute(path: bytes, base: bytes) -> str:

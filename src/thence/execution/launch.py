@@ -1,16 +1,30 @@
 """Starts the user's command under the best sensor that works here."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import Literal
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypedDict
 
 from thence.errors import Denied, InvalidInput, NotFound, StorageError
-from thence.execution import supervisor
-from thence.execution.events import Ended, OnEvent
+from thence.execution import audit, supervisor
+from thence.execution.events import Action, Ended, FileEvent, OnEvent
 from thence.execution.terminal import Output, Sink
 from thence.execution.watchdog import Watchdog
 
 __all__ = ["CommandDenied", "CommandNotFound", "find_program", "launch"]
+
+
+class _Arguments(TypedDict):
+    executable: str
+    cwd: str | os.PathLike[str]
+    env: Mapping[str, str]
+    on_event: OnEvent
+    watchdog: Watchdog
+    stdout_fd: int
+    stderr_fd: int
+    on_started: Callable[[], None]
+    on_resize: Callable[[], None]
 
 
 class CommandNotFound(NotFound):
@@ -59,31 +73,50 @@ def launch(
         StorageError: The asked-for sensor does not work here.
     """
     program = find_program(command, cwd=cwd, env=env)
-    reason = None if sensor == "audit-hook" else supervisor.probe()
-    if reason is not None:
-        raise StorageError("the kernel-level sensor does not work here", why=reason)
-    watchdog = Watchdog()
-    try:
+    reason = "It was asked for." if sensor == "audit-hook" else supervisor.probe()
+    if sensor == "seccomp" and reason is not None:
+        raise StorageError(
+            "the kernel-level sensor does not work here",
+            why=reason,
+            hint="Leave the choice to thence: --sensor auto",
+        )
+    with contextlib.ExitStack() as stack:
+        watchdog = Watchdog()
+        stack.callback(watchdog.close)
         output = Output((stdout, stderr), watchdog, target_fds=target_fds)
-        try:
-            ended = supervisor.supervise(
-                command,
-                executable=program,
-                cwd=cwd,
-                env=env,
-                on_event=on_event,
-                watchdog=watchdog,
-                stdout_fd=output.child_fds[0],
-                stderr_fd=output.child_fds[1],
-                on_started=output.start,
-                on_resize=output.follow_size,
-            )
-        finally:
-            output.finish()
-    finally:
-        watchdog.close()
-    problems = [*ended.problems, *output.problems]
+        stack.callback(output.finish)
+        arguments: _Arguments = {
+            "executable": program,
+            "cwd": cwd,
+            "env": env,
+            "on_event": on_event,
+            "watchdog": watchdog,
+            "stdout_fd": output.child_fds[0],
+            "stderr_fd": output.child_fds[1],
+            "on_started": output.start,
+            "on_resize": output.follow_size,
+        }
+        problems = _tell_of_input(on_event)
+        if reason is None:
+            ended = supervisor.supervise(command, **arguments)
+        else:
+            ended = audit.supervise(command, **arguments, why=reason)
+    problems += [*ended.problems, *output.problems, *filter(None, [watchdog.problem])]
     return ended._replace(problems=tuple(problems))
+
+
+def _tell_of_input(on_event: OnEvent) -> list[str]:
+    """Report the file that stands for standard input: the command will not open it."""
+    try:
+        if not stat.S_ISREG(os.fstat(0).st_mode):
+            return []
+        path = os.readlink("/proc/self/fd/0")
+        on_event(FileEvent(Action.READ, path, "", os.getpid(), "stdin"))
+    except OSError:
+        return []
+    except Exception as error:  # recording must never break the user's program
+        return [f"Standard input could not be recorded: {error!r}"]
+    return []
 
 
 def find_program(

@@ -103,7 +103,9 @@ class Decoder:
             "symlinkat": lambda t, a: self._symlink(t, a[0], a[1], a[2]),
             "unlink": lambda t, a: self._one(Action.REMOVE, t, None, a[0]),
             "unlinkat": self._unlinkat,
-            "truncate": lambda t, a: self._one(Action.TRUNCATE, t, None, a[0]),
+            "truncate": lambda t, a: self._one(
+                Action.TRUNCATE, t, None, a[0], "length" if a[1] else ""
+            ),
             "connect": self._connect,
             "io_uring_setup": self._io_uring,
             "chroot": self._new_root,

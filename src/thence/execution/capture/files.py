@@ -169,6 +169,11 @@ class FileLedger:
             self._note("absent", {"path": real})
 
     def _on_truncate(self, event: FileEvent) -> None:
+        if event.detail == "created":  # heard of afterwards: there is no old content
+            real, (place, _) = self._classifier.resolve(event.path)
+            if place in _CONTENT_PLACES and real not in self._written:
+                self._note_written(real, existed=False)
+            return
         # truncate(2) to a length leaves bytes that the result is made from; O_TRUNC leaves none.
         self._on_write(event.path, keeps_bytes=event.detail.startswith("length"))
 

@@ -1,0 +1,308 @@
+"""Python entry points of libraries that open files by themselves, without an audit event.
+
+Planted beside `child.py`, so it imports nothing of ours and keeps to Python 3.9.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Protocol
+
+    class Guard(Protocol):
+        """What is needed of `child.Watcher`."""
+
+        active: bool
+
+        def guarded(self, function: Callable[[Any], None], argument: Any) -> None:
+            """Call it where what it opens is not an event."""
+
+        def tell(self, action: str, path: str, target: str = "", detail: str = "") -> None:
+            """Report an event."""
+
+
+__all__ = ["NATIVES", "Natives"]
+
+_FOLDER_LIMIT = 20_000
+
+# Readers and writers that open files without Python's help: module -> (what, position of the path,
+# its keyword, how). `mode` looks at the argument after the path; `sql` at quoted paths in it.
+NATIVES = {
+    "pyarrow": (("memory_map", 0, "path", "mode"), ("OSFile", 0, "path", "mode")),
+    "pyarrow.csv": (
+        ("read_csv", 0, "input_file", "read"),
+        ("open_csv", 0, "input_file", "read"),
+        ("write_csv", 1, "output_file", "write"),
+    ),
+    "pyarrow.json": (("read_json", 0, "input_file", "read"),),
+    "pyarrow.orc": (
+        ("read_table", 0, "source", "read"),
+        ("ORCFile.__init__", 1, "source", "read"),
+        ("write_table", 1, "where", "write"),
+    ),
+    "pyarrow.ipc": (
+        ("open_file", 0, "source", "read"),
+        ("open_stream", 0, "source", "read"),
+        ("new_file", 0, "sink", "write"),
+        ("new_stream", 0, "sink", "write"),
+    ),
+    "pyarrow.feather": (
+        ("read_table", 0, "source", "read"),
+        ("read_feather", 0, "source", "read"),
+        ("write_feather", 1, "dest", "write"),
+    ),
+    "pyarrow.parquet.core": (
+        ("ParquetFile.__init__", 1, "source", "read"),
+        ("ParquetDataset.__init__", 1, "path_or_paths", "read"),
+        ("read_table", 0, "source", "read"),
+        ("read_metadata", 0, "where", "read"),
+        ("read_schema", 0, "where", "read"),
+        ("ParquetWriter.__init__", 1, "where", "write"),
+        ("write_table", 1, "where", "write"),
+        ("write_to_dataset", 1, "root_path", "folder"),
+    ),
+    "pyarrow.dataset": (
+        ("dataset", 0, "source", "read"),
+        ("parquet_dataset", 0, "metadata_path", "read"),
+        ("write_dataset", 1, "base_dir", "folder"),
+    ),
+    "polars": (
+        *(
+            (f"{verb}_{kind}", 0, "source", "read")
+            for verb in ("read", "scan")
+            for kind in ("csv", "parquet", "ipc", "ndjson", "avro", "excel", "json", "delta")
+        ),
+        ("read_ipc_stream", 0, "source", "read"),
+        ("read_csv_batched", 0, "source", "read"),
+        ("read_parquet_schema", 0, "source", "read"),
+        *(
+            (f"DataFrame.write_{kind}", 1, "file", "write")
+            for kind in ("csv", "parquet", "ipc", "ipc_stream", "ndjson", "avro", "json")
+        ),
+        *(
+            (f"LazyFrame.sink_{kind}", 1, "path", "write")
+            for kind in ("csv", "parquet", "ipc", "ndjson")
+        ),
+    ),
+    "duckdb": (
+        ("connect", 0, "database", "update"),
+        ("read_csv", 0, "path_or_buffer", "read"),
+        ("read_csv_auto", 0, "path_or_buffer", "read"),
+        ("read_parquet", 0, "file_glob", "read"),
+        ("read_json", 0, "path_or_buffer", "read"),
+        ("from_csv_auto", 0, "path_or_buffer", "read"),
+        ("from_parquet", 0, "file_glob", "read"),
+        ("sql", 0, "query", "sql"),
+        ("query", 0, "query", "sql"),
+        ("execute", 0, "query", "sql"),
+    ),
+    "h5py": (("File.__init__", 1, "name", "mode"),),
+    "tables": (("open_file", 0, "filename", "mode"),),
+    "torch": (
+        ("load", 0, "f", "read"),
+        ("save", 1, "f", "write"),
+        ("from_file", 0, "filename", "read"),
+    ),
+    "torch.jit": (("load", 0, "f", "read"), ("save", 1, "f", "write")),
+    "onnxruntime": (("InferenceSession.__init__", 1, "path_or_bytes", "read"),),
+    "xgboost": (
+        ("DMatrix.__init__", 1, "data", "read"),
+        ("Booster.load_model", 1, "fname", "read"),
+        ("Booster.save_model", 1, "fname", "write"),
+        ("XGBModel.load_model", 1, "fname", "read"),
+        ("XGBModel.save_model", 1, "fname", "write"),
+    ),
+    "lightgbm": (
+        ("Dataset.__init__", 1, "data", "read"),
+        ("Dataset.save_binary", 1, "filename", "write"),
+        ("Booster.__init__", 3, "model_file", "read"),
+        ("Booster.save_model", 1, "filename", "write"),
+    ),
+    "catboost": (
+        ("Pool.__init__", 1, "data", "read"),
+        ("CatBoost.load_model", 1, "fname", "read"),
+        ("CatBoost.save_model", 1, "fname", "write"),
+    ),
+    "cv2": (
+        ("imread", 0, "filename", "read"),
+        ("imwrite", 0, "filename", "write"),
+        ("VideoCapture", 0, "filename", "read"),
+        ("VideoWriter", 0, "filename", "write"),
+    ),
+    "safetensors": (("safe_open", 0, "filename", "read"),),
+    "safetensors.torch": (
+        ("load_file", 0, "filename", "read"),
+        ("save_file", 1, "filename", "write"),
+    ),
+    "safetensors.numpy": (
+        ("load_file", 0, "filename", "read"),
+        ("save_file", 1, "filename", "write"),
+    ),
+}
+
+
+class Natives:
+    """Wraps them: those that are imported at once, the others when they are. `remove` undoes it."""
+
+    def __init__(self, watcher: Guard) -> None:
+        self._watcher = watcher
+        for name in NATIVES:
+            module = sys.modules.get(name)
+            if module is not None:
+                self.wrap(module)
+        sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        """Wrap no more modules; existing wrappers only pass on while the watcher is inactive."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """The module's spec, with a loader that wraps; None for all other modules."""
+        if name not in NATIVES or not self._watcher.active:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
+                return spec
+        return None
+
+    def wrap(self, module: Any) -> None:
+        """Put wrappers around the entry points of a module; one that cannot be wrapped is left."""
+        for what, position, keyword, how in NATIVES[module.__name__]:
+            owner = module
+            *parents, leaf = what.split(".")
+            try:
+                for parent in parents:
+                    owner = getattr(owner, parent)
+                original = getattr(owner, leaf)
+                if not hasattr(original, "thence_wrapper"):
+                    around = self._subclass if isinstance(original, type) else self._wrapper
+                    setattr(owner, leaf, around(original, position, keyword, how))
+            except (AttributeError, TypeError):
+                continue  # another version of the library, or a type that is closed
+
+    def _wrapper(self, original: Any, position: int, keyword: str, how: str) -> Any:
+        import functools
+
+        @functools.wraps(original)
+        def wrapper(*args: Any, **named: Any) -> Any:
+            if not self._watcher.active:
+                return original(*args, **named)
+            value = named.get(keyword, args[position] if len(args) > position else None)
+            mode = named.get("mode", args[position + 1] if len(args) > position + 1 else None)
+            before = self._before(value, how, mode)
+            try:
+                return original(*args, **named)
+            finally:
+                if how == "folder":
+                    self._watcher.guarded(lambda _: self._new_files(value, before), None)
+
+        wrapper.thence_wrapper = True  # type: ignore[attr-defined]
+        return wrapper
+
+    def _subclass(self, original: type, position: int, keyword: str, how: str) -> type:
+        # A compiled type opens its file in __new__ and lets nobody replace that.
+        new = self._wrapper(original.__new__, position + 1, keyword, how)
+        names = ("__module__", "__qualname__", "__doc__")
+        body = {name: getattr(original, name, None) for name in names}
+        return type(
+            original.__name__, (original,), {**body, "__new__": new, "thence_wrapper": True}
+        )
+
+    def _before(self, value: Any, how: str, mode: Any) -> list[str]:
+        paths: list[str] = []
+        if value is not None:
+            self._watcher.guarded(lambda _: paths.extend(self._native(value, how, mode)), None)
+        return paths
+
+    def _native(self, value: Any, how: str, mode: Any) -> list[str]:
+        if how == "sql":
+            for path, action in _paths_in_sql(str(value)):
+                self._watcher.tell(action, path)
+            return []
+        action = {"write": "truncate", "folder": "truncate", "update": "update"}.get(how, "read")
+        if how == "mode":
+            action = _by_mode(mode if isinstance(mode, str) else "r")
+        paths = list(_expand(value))
+        for path in paths:
+            self._watcher.tell(action, path)
+        return paths
+
+    def _new_files(self, value: Any, before: list[str]) -> None:
+        known = set(before)
+        for path in _expand(value):
+            if path not in known:
+                self._watcher.tell("truncate", path, "", "created")
+
+
+class _Loader:
+    def __init__(self, inner: Any, natives: Natives) -> None:
+        self._inner = inner
+        self._natives = natives
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def create_module(self, spec: Any) -> Any:
+        return self._inner.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__loader__ = module.__spec__.loader = self._inner
+        self._inner.exec_module(module)
+        self._natives.wrap(module)
+
+
+def _by_mode(mode: str) -> str:
+    # Not as of open(): h5py's `a` reads and writes, and so does every mode but these.
+    if mode.startswith(("w", "x")):
+        return "truncate"
+    return "read" if mode == "r" else "update"
+
+
+def _expand(value: Any) -> Iterator[str]:
+    """The files that a path, a pattern, a folder or a list of these stands for."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _expand(item)
+        return
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        return
+    text = os.fsdecode(value).removeprefix("file://")
+    if "://" in text or not text:
+        return
+    full = os.path.abspath(text)
+    if os.path.isdir(full):
+        count = 0
+        for parent, folders, names in os.walk(full):
+            folders.sort()
+            for name in sorted(names):
+                yield os.path.join(parent, name)
+                count += 1
+                if count >= _FOLDER_LIMIT:
+                    return
+    elif not os.path.exists(full) and any(mark in full for mark in "*?["):
+        import glob
+
+        yield from sorted(glob.glob(full, recursive=True))
+    else:
+        yield full
+
+
+def _paths_in_sql(query: str) -> Iterator[tuple[str, str]]:
+    import re
+
+    for found in re.finditer(r"(\bto\s+)?'([^'\n]+)'", query, re.IGNORECASE):
+        for path in _expand(found[2]):
+            if found[1]:
+                yield path, "truncate"
+            elif os.path.isfile(path):
+                yield path, "read"
