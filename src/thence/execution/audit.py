@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from thence.errors import Denied
 from thence.execution import child, natives, signals
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
+from thence.execution.program import CommandDenied
 from thence.execution.watchdog import Watchdog
 from thence.model.records import SensorReport
 
@@ -67,7 +67,7 @@ def supervise(
         on_resize: Called when the terminal's size has changed, before the command is told.
 
     Raises:
-        Denied: The system refuses to run the program.
+        CommandDenied: The system refuses to run the program.
     """
     with _Observer(on_event) as observer:
         start = _Start(
@@ -120,7 +120,7 @@ class _Start(NamedTuple):
                 # A script without a first line: shells run it by sh.
                 return self._run("/bin/sh", ["sh", self.executable, *words[1:]])
         except OSError as error:
-            raise Denied(
+            raise CommandDenied(
                 f"cannot run {words[0]!r}",
                 why=f"The system says: {error.strerror}.",
                 hint="Check that it is a program for this machine, with permission to run.",

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from thence.errors import Denied, InternalError
+from thence.errors import InternalError
 from thence.execution import seccomp, signals
 from thence.execution.events import Ended, OnEvent
+from thence.execution.program import CommandDenied
 from thence.execution.seccomp import Listener, Notification, SensorUnavailable
 from thence.execution.tracee import Decoder, TaskMemory, Unreadable
 from thence.execution.watchdog import Watchdog
@@ -115,7 +116,7 @@ def supervise(
 
     Raises:
         SensorUnavailable: The kernel does not let us; nothing was run.
-        Denied: The system refuses to run the program.
+        CommandDenied: The system refuses to run the program.
     """
     image = _Image(
         executable, list(command), dict(env), os.fspath(cwd), (stdin_fd, stdout_fd, stderr_fd)
@@ -130,7 +131,7 @@ def supervise(
             child.channel.send(b"!")
             session.serve_until_end()
             if session.exec_error:
-                raise Denied(
+                raise CommandDenied(
                     f"cannot run {command[0]!r}",
                     why=f"The system says: {os.strerror(session.exec_error)}.",
                     hint="Check that it is a program for this machine, with permission to run.",

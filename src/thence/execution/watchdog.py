@@ -19,8 +19,8 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
+from typing import ClassVar
 
 __all__ = ["Watchdog"]
 
@@ -37,26 +37,39 @@ class Watchdog:
         problem: Why there is no process; None where there is one.
     """
 
+    _started: ClassVar[set[int]] = set()
+
     def __init__(self) -> None:
         self.problem: str | None = None
+        self._reap()
         self._socket, theirs = socket.socketpair()
-        self._process: subprocess.Popen[bytes] | None = None
         try:
-            # A fresh interpreter, not a fork: it must not hold our memory and descriptors.
-            self._process = subprocess.Popen(
+            # A fresh interpreter, not a fork: it must not hold our memory and descriptors. Not
+            # subprocess either: nobody waits for it, as it may have to outlive us.
+            theirs.set_inheritable(True)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            pid = os.posix_spawn(
+                sys.executable,
                 [sys.executable, "-I", "-S", __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={},
-                start_new_session=True,
+                {},
+                file_actions=[(os.POSIX_SPAWN_DUP2, nothing, fd) for fd in range(3)],
             )
+            self._started.add(pid)
+            os.close(nothing)
         except OSError as error:
             self.problem = f"No watchdog could be started ({error.strerror or error})."
         finally:
             theirs.close()
+
+    @classmethod
+    def _reap(cls) -> None:
+        for pid in list(cls._started):
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                cls._started.discard(pid)
 
     def guard_listener(self, listener_fd: int, shared_fd: int) -> None:
         """Hold copies of the listener and of the memory with the notification in work."""
@@ -80,16 +93,13 @@ class Watchdog:
     def close(self) -> None:
         """Let it take over what is left; with nothing left it ends."""
         self._socket.close()
-        if self._process is not None:
-            # Only its first process, which has long ended: the one that works is its child.
-            self._process.wait()
-            self._process = None
+        self._reap()
 
 
 def _main(control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
-    if os.fork():
-        os._exit(0)
+    os.setsid()  # neither Ctrl-C nor the end of the terminal is for us
+    os.chdir("/")
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     listener, shared, outputs = _wait_for_end(control)

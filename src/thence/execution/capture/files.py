@@ -298,13 +298,15 @@ class FileLedger:
     # -- notes ------------------------------------------------------------------------------------
 
     def _note_read(self, state: FileState) -> None:
-        self._note("read", {"file": state.to_plain()})
+        self._add_read(state)
+        self._append("read", {"file": state.to_plain()})
 
     def _note_written(self, path: str, *, existed: bool, before: FileState | None = None) -> None:
+        self._add_written(path, existed=existed, before=before)
         body: dict[str, Any] = {"path": path, "existed": existed}
         if before is not None:
             body["before"] = before.to_plain()
-        self._note("written", body)
+        self._append("written", body)
 
     def _note_path(self, kind: str, path: str, noted: set[str]) -> None:
         if path not in noted:
@@ -318,20 +320,29 @@ class FileLedger:
 
     def _note(self, kind: str, body: dict[str, Any]) -> None:
         self._apply(kind, body)
+        self._append(kind, body)
+
+    def _append(self, kind: str, body: dict[str, Any]) -> None:
         if self._notes_fd >= 0:
             # ASCII JSON: names that are not UTF-8 are escaped and come back as they were.
             os.write(self._notes_fd, json.dumps({"note": kind, **body}).encode() + b"\n")
 
+    def _add_read(self, state: FileState) -> None:
+        self._reads[str(state.path)] = state
+
+    def _add_written(self, path: str, *, existed: bool, before: FileState | None) -> None:
+        self._written[path] = existed
+        if before is not None:
+            self._before[path] = before
+
     def _apply(self, kind: str, body: dict[str, Any]) -> None:
         match kind:
             case "read":
-                state = FileState.from_plain(body["file"], self._copies)
-                self._reads[str(state.path)] = state
+                self._add_read(FileState.from_plain(body["file"], self._copies))
             case "written":
-                path = body["path"]
-                self._written[path] = body["existed"]
-                if "before" in body:
-                    self._before[path] = FileState.from_plain(body["before"], self._copies)
+                plain = body.get("before")
+                before = FileState.from_plain(plain, self._copies) if plain else None
+                self._add_written(body["path"], existed=body["existed"], before=before)
             case "environment":
                 self._environment.add(body["path"])
             case "library":

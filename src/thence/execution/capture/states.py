@@ -55,9 +55,11 @@ class FileState(NamedTuple):
 
     def with_copy(self, copy: Kept, kept: Path | None) -> "FileState":
         """The same with what became of copying it."""
-        state = self if copy.status is None else FileState.seen(str(self.path), copy.status)
-        return state._replace(
+        signature = self.signature if copy.status is None else Signature.of(copy.status)
+        return self._replace(
             kept=kept,
+            signature=signature,
+            size_bytes=signature.size_bytes if signature else 0,
             why_not_kept=copy.why_not,
             redacted=copy.redacted,
             changed_during_run=copy.unstable,
