@@ -9,6 +9,7 @@ The rules (normative text: docs/format/spec-1.md, section "Canonical JSON"):
 4. A key of the user's that begins with `$` gets one more `$`.
 5. Times are RFC 3339 in UTC with six digits after the point.
 6. Fields that hold their default are left out of records.
+7. Lists and mappings are nested at most 100 deep, so that every reader can follow.
 """
 
 import json
@@ -30,6 +31,7 @@ __all__ = ["decode", "encode", "format_time", "from_plain", "to_plain"]
 T = TypeVar("T")
 
 _SAFE = 1 << 53
+_DEEPEST = 100
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _PARSERS: dict[type, Callable[[str], object]] = {
     Digest: Digest.parse,
@@ -64,20 +66,10 @@ def to_plain(value: Any) -> Any:
     Raises:
         InvalidInput: It holds something that JSON has not; the message says where.
     """
-    try:
-        return _plain(value, "")
-    except RecursionError as error:
-        raise _too_deep() from error
+    return _plain(value, "", 0)
 
 
-def _too_deep() -> InvalidInput:
-    return InvalidInput(
-        "cannot be kept in a record: it is nested too deeply",
-        why="Lists and mappings in records may be nested a few hundred levels deep.",
-    )
-
-
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: Any, where: str, depth: int) -> Any:
     kind = type(value)
     if kind is str:
         return _text(value, where)
@@ -87,14 +79,19 @@ def _plain(value: Any, where: str) -> Any:
         return value if -_SAFE <= value <= _SAFE else {"$i": _digits(value, where)}
     if kind is float:
         return value if math.isfinite(value) else {"$f": _name_non_finite(value)}
+    if depth > _DEEPEST:
+        raise InvalidInput(
+            "cannot be kept in a record: it is nested too deeply",
+            why=f"Lists and mappings in records are nested at most {_DEEPEST} deep.",
+        )
     if isinstance(value, msgspec.Struct):
-        return _struct(value, where)
+        return _struct(value, where, depth)
     if isinstance(value, Mapping):
-        return {_key(k, where): _plain(v, f"{where}.{k}") for k, v in value.items()}
+        return {_key(k, where): _plain(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [_plain(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
     if isinstance(value, Enum):
-        return _plain(value.value, where)
+        return _plain(value.value, where, depth)
     if isinstance(value, Digest):
         return str(value)
     if isinstance(value, datetime):
@@ -103,14 +100,14 @@ def _plain(value: Any, where: str) -> Any:
         return value.isoformat()
     for base in (str, int, float):
         if isinstance(value, base):
-            return _plain(base(value), where)
+            return _plain(base(value), where, depth)
     raise InvalidInput(
         f"cannot be kept in a record: {kind.__name__} at {where or 'the top'}",
         why="Records hold text, numbers, booleans, lists and mappings.",
     )
 
 
-def _struct(value: msgspec.Struct, where: str) -> dict[str, Any]:
+def _struct(value: msgspec.Struct, where: str, depth: int) -> dict[str, Any]:
     config = value.__struct_config__
     out: dict[str, Any] = {}
     if config.tag_field is not None:
@@ -121,7 +118,7 @@ def _struct(value: msgspec.Struct, where: str) -> dict[str, Any]:
             continue
         if field.default_factory is not msgspec.NODEFAULT and item == field.default_factory():
             continue
-        out[field.encode_name] = _plain(item, f"{where}.{field.name}")
+        out[field.encode_name] = _plain(item, f"{where}.{field.name}", depth + 1)
     return out
 
 
@@ -167,25 +164,27 @@ def encode(value: Any) -> bytes:
     Raises:
         InvalidInput: It cannot be written as JSON.
     """
-    plain = to_plain(value)
-    try:
-        return json.dumps(
-            plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        ).encode()
-    except RecursionError as error:
-        raise _too_deep() from error
+    return json.dumps(
+        to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    ).encode()
 
 
 def from_plain(value: Any) -> Any:
     """The inverse of `to_plain` for what JSON cannot say itself.
 
     Raises:
-        DataDamaged: An escape that the rules do not know.
+        DataDamaged: An escape that the rules do not know, or too deep a nesting.
     """
-    if isinstance(value, list):
-        return [from_plain(item) for item in value]
-    if not isinstance(value, dict):
+    return _from_plain(value, 0)
+
+
+def _from_plain(value: Any, depth: int) -> Any:
+    if not isinstance(value, (list, dict)):
         return value
+    if depth > _DEEPEST:
+        raise DataDamaged("a record that is nested too deeply")
+    if isinstance(value, list):
+        return [_from_plain(item, depth + 1) for item in value]
     if len(value) == 1:
         ((key, item),) = value.items()
         if key == "$f" and isinstance(item, str) and item in _NON_FINITE:
@@ -196,7 +195,7 @@ def from_plain(value: Any) -> Any:
     for key, item in value.items():
         if key.startswith("$") and not key.startswith("$$"):
             raise DataDamaged(f"an unknown escape in a record: {key!r}")
-        out[key[1:] if key.startswith("$$") else key] = from_plain(item)
+        out[key[1:] if key.startswith("$$") else key] = _from_plain(item, depth + 1)
     return out
 
 
