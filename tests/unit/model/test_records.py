@@ -1,0 +1,205 @@
+"""Entries: what is read is what was written, bytes included, whoever wrote it."""
+
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from thence.errors import DataDamaged
+from thence.model import codec, records
+from thence.model.ids import Digest, RunId
+from thence.model.names import Alias, ArtifactName
+from thence.model.records import (
+    AliasMove,
+    ArtifactEdit,
+    Comparison,
+    FileRole,
+    FileUse,
+    Finding,
+    Grade,
+    Host,
+    Kind,
+    MetricPoint,
+    Param,
+    Record,
+    RunEdit,
+    RunOpened,
+    RunSealed,
+    RunStatus,
+    SensorReport,
+    Tombstone,
+    Verdict,
+    Version,
+    VersionEdit,
+    Withheld,
+    decode_entry,
+    decode_lines,
+    encode_entry,
+    encode_lines,
+)
+
+AT = datetime(2026, 11, 23, 10, 0, 0, 1, tzinfo=UTC)
+D = Digest.of(b"")
+RUN = RunId("0123456789abcdef0123")
+HOST = Host(name="h", system="Linux", release="6", machine="x86_64")
+VERSION = Version(
+    artifact=ArtifactName("Data/ü"),
+    kind=Kind.DATASET,
+    tree=D,
+    size=2**60,
+    files=1,
+    created=AT,
+    author="a",
+    tags={"$x": "y"},
+    run=RUN,
+    sources=(D,),
+    metadata={"columns": ["a", {"$i": 1}], "nan": None, "deep": {"x": 1.5}},
+    metrics={"auc": 0.91, "loss": float("inf")},
+)
+ALL: tuple[Record, ...] = (
+    VERSION,
+    VersionEdit(version=D, tags={"a": None, "b": "c"}, metrics={"m": -0.5}),
+    ArtifactEdit(artifact=ArtifactName("a"), description=""),
+    Tombstone(version=D, reason="wrong"),
+    AliasMove(artifact=ArtifactName("a"), alias=Alias("best"), version=None),
+    AliasMove(artifact=ArtifactName("a"), alias=Alias("best"), version=D, note="n"),
+    RunOpened(run=RUN, command=("python",), root="/r", cwd=".", started=AT, author="a", host=HOST),
+    RunSealed(
+        run=RUN,
+        command=("python", "x.py"),
+        root="/r",
+        cwd=".",
+        started=AT,
+        ended=AT,
+        status=RunStatus.FAILED,
+        author="a",
+        host=HOST,
+        sensor=SensorReport(name="seccomp", completeness="kernel-complete", not_seen=("x",)),
+        params={"lr": Param(value=0.1, origin="argv"), "l": Param(value=[1, None], origin="log")},
+        withheld=(Withheld(name="KEY", where="environment"),),
+        series=D,
+    ),
+    RunEdit(run=RUN, note=""),
+    Verdict(
+        run=RUN,
+        finding=Finding.DIFFERS,
+        results=(Comparison(path="a", grade=Grade.DIFFERENT, detail="line 1"),),
+        started=AT,
+        ended=AT,
+        author="a",
+        host=HOST,
+    ),
+)
+
+
+@pytest.mark.parametrize("record", ALL, ids=lambda record: str(record.__struct_config__.tag))
+def test_entries_come_back(record: Record) -> None:
+    data = encode_entry("id", AT, "me", record)
+    entry = decode_entry(data)
+    assert (entry.id, entry.at, entry.by, entry.record) == ("id", AT, "me", record)
+    assert entry.record_bytes == codec.encode(record)
+    assert entry.digest == record.digest == Digest.of(entry.record_bytes)
+
+
+def test_every_record_has_a_case_here() -> None:
+    assert {type(record) for record in ALL} == set(Record.__subclasses__())
+    assert {str(record.__struct_config__.tag) for record in ALL} == set(records._RECORDS)
+
+
+def test_the_bytes_of_an_entry_are_pinned() -> None:
+    assert (
+        encode_entry("e1", AT, "me", Tombstone(version=D, reason="ü"))
+        == (
+            '{"at":"2026-11-23T10:00:00.000001Z","by":"me","entry":"e1",'
+            f'"record":{{"reason":"ü","type":"tombstone","version":"{D}"}}}}'
+        ).encode()
+    )
+
+
+def test_fields_of_a_newer_version_survive_in_the_bytes() -> None:
+    record = {**codec.to_plain(Tombstone(version=D, reason="r")), "new": {"deep": [1.0]}}
+    data = codec.encode({"at": AT, "by": "b", "entry": "e", "later": 1, "record": record})
+    entry = decode_entry(data)
+    assert entry.record == Tombstone(version=D, reason="r")
+    assert json.loads(entry.record_bytes) == record
+    assert entry.digest == Digest.of(codec.encode(record))
+    assert entry.record is not None
+    assert entry.digest != entry.record.digest  # as the docstring of Record.digest warns
+
+
+def test_records_of_a_newer_version_are_kept_unread() -> None:
+    for record in ({"type": "vote", "x": 1}, {"x": 1}, {"type": 5}, {}):
+        data = codec.encode({"at": AT, "by": "b", "entry": "e", "record": record})
+        entry = decode_entry(data)
+        assert entry.record is None
+        assert entry.record_bytes == codec.encode(record)
+
+
+GOOD = encode_entry("e", AT, "b", Tombstone(version=D, reason="r"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        GOOD[:-1],
+        GOOD + b" ",
+        GOOD + b"\n",
+        GOOD.replace(b":", b": ", 1),
+        GOOD.replace(b'"by":"b",', b""),
+        GOOD.replace(b'"by":"b",', b'"by":"b","by":"b",'),
+        GOOD.replace(b'"reason":"r"', b'"reason":"\\u0072"'),
+        GOOD.replace(b'"reason":"r"', b'"reason":5'),
+        GOOD.replace(b'"reason":"r"', b'"reason":"\\ud800"'),
+        GOOD.replace(b'"reason":"r"', b'"reason":"r","reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":1e400,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":NaN,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":{"$i":"5"},"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":-0,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":{"$z":0},"reason":"r"'),
+        GOOD.replace(b'"type":"tombstone",', b'"type":"version",'),
+        GOOD.replace(b'"reason":"r"', b'"n":' + b"[" * 100 + b"]" * 100 + b',"reason":"r"'),
+        b"[]",
+        b'{"at":"x","by":"b","entry":"e","record":{}}',
+        codec.encode({"at": AT, "by": "b", "entry": "e", "record": []}),
+    ],
+)
+def test_an_entry_that_is_not_canonical_is_damaged(data: bytes) -> None:
+    with pytest.raises(DataDamaged):
+        decode_entry(data)
+
+
+def test_lines_come_back() -> None:
+    uses = [
+        FileUse(path="a\nb\u2028c", role=FileRole.INPUT, size=1, digest=D),
+        FileUse(path="x", role=FileRole.OUTPUT, executable=True, why_not_kept="secret"),
+    ]
+    data = encode_lines(uses)
+    assert data.count(b"\n") == 2
+    assert decode_lines(data, FileUse) == uses
+    points = [MetricPoint(name="loss", value=-0.0, step=0, at=AT), MetricPoint(name="l", value=1.0)]
+    assert decode_lines(encode_lines(points), MetricPoint) == points
+    assert decode_lines(b"", MetricPoint) == []
+
+
+def test_a_damaged_line_is_called_that() -> None:
+    with pytest.raises(DataDamaged):
+        decode_lines(b'{"name":"a","value":1.0}\n{"name":', MetricPoint)
+
+
+def test_the_exit_status_of_a_verdict() -> None:
+    assert [finding.exit_status for finding in Finding] == [0, 0, 7, 3]
+
+
+def test_a_run_knows_how_long_it_took() -> None:
+    sealed = ALL[7]
+    assert isinstance(sealed, RunSealed)
+    assert sealed.duration_s == 0
+    later = msgspec.structs.replace(sealed, ended=AT.replace(second=5))
+    assert later.duration_s == 5
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        VERSION.size = 1  # type: ignore[misc]
