@@ -82,9 +82,9 @@ class Parquet:
         """
         python_type = str(metadata.get("python_type", ""))
         if python_type.startswith("polars."):
-            return _load_polars(path, python_type)
+            return _load_polars(path, python_type, metadata)
         if not python_type and not columns.has_pandas():
-            return _load_polars(path, "polars.DataFrame")
+            return _load_polars(path, "polars.DataFrame", metadata)
         table = columns.read_arrow(path)
         if python_type == "pyarrow.Table":
             return table
@@ -212,11 +212,12 @@ def _save_polars(obj: Any) -> tuple[bytes, dict[str, Any]]:
     return buffer.getvalue(), found
 
 
-def _load_polars(path: Path, python_type: str) -> Any:
+def _load_polars(path: Path, python_type: str, metadata: Mapping[str, Any]) -> Any:
     try:
         import polars as pl
     except ImportError as error:
-        extra = "polars" if python_type else "pandas"
+        # a table that nobody noted the library of is best read by pandas
+        extra = "polars" if "python_type" in metadata else "pandas"
         raise missing_extra(extra, extra, "to load this table") from error
     try:
         # through memory: a frame that is mapped would change with its file
@@ -225,7 +226,9 @@ def _load_polars(path: Path, python_type: str) -> Any:
         raise Unreadable(path, f"not readable as Parquet: {error}") from error
     if python_type == "polars.LazyFrame":
         return frame.lazy()
-    return frame.to_series() if python_type == "polars.Series" else frame
+    if python_type == "polars.Series":
+        return frame.to_series().alias(str(metadata.get("series_name", "")))
+    return frame
 
 
 def _to_pandas(path: Path, table: Any, metadata: Mapping[str, Any]) -> Any:

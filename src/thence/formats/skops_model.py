@@ -99,15 +99,21 @@ class Skops:
         skops = _skops()
         try:
             data = _canonical(skops.dumps(obj))
-            untrusted = sorted(
-                t for t in map(str, skops.get_untrusted_types(data=data)) if not is_trusted(t)
-            )
+            types = sorted(map(str, skops.get_untrusted_types(data=data)))
         except Exception as error:  # skops lets whatever the estimator raises through
             raise InvalidInput(
                 f"cannot be saved safely: {type(obj).__qualname__}",
                 why=f"skops does not write it: {error}",
                 hint="Pass allow_pickle=True to pickle it.",
             ) from error
+        # skops writes the name of a lambda or a local function, and cannot find it when it loads
+        if unnamed := [name for name in types if "<" in name]:
+            raise InvalidInput(
+                f"cannot be saved safely: {type(obj).__qualname__} holds {unnamed[0]}",
+                why="A function is kept by its name, and this one cannot be found by it.",
+                hint="Define the function at the top of a module.",
+            )
+        untrusted = [name for name in types if not is_trusted(name)]
         file_name = with_suffix(stem, ".skops")
         metadata: dict[str, Any] = {
             "format": self.name,
