@@ -182,7 +182,8 @@ def test_the_command_wins_and_files_are_told_apart() -> None:
         Redactor(b"k"),
     )
     assert {name: (p.value, p.origin) for name, p in params.items()} == {
-        "lr": (9, "argv"), "seed": (1, "a.yaml"), "b.yaml:seed": (2, "b.yaml"), "same": (1, "b.yaml"),
+        "lr": (9, "argv"), "seed": (1, "a.yaml"), "b.yaml:seed": (2, "b.yaml"),
+        "same": (1, "b.yaml"),
     }  # fmt: skip
     assert len(problems) == 1
 
