@@ -1,0 +1,278 @@
+"""The index as an object: one SQLite database, one connection, one lock."""
+
+import logging
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
+
+from thence.errors import DataDamaged, StorageError
+from thence.index import connection as opening
+from thence.index.ingest import COLUMNS, LogItem, Row, SqlValue, rows
+from thence.index.settle import settle, touched_by
+from thence.model.codec import format_time
+from thence.model.ids import Digest
+
+__all__ = ["Index", "LogProgress"]
+
+_log = logging.getLogger(__name__)
+
+_REFRESHED = "refreshed_at"
+_OF_ENTRIES = {"entries", "entry_problems"}
+_OF_CONTENTS = {"contents", "listed_files", "metric_points"}
+_INSERTS: Mapping[str, str] = {
+    table: "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING".format(  # noqa: S608
+        table, ", ".join(columns), ", ".join("?" * len(columns))
+    )
+    for table, columns in COLUMNS.items()
+}
+
+
+class LogProgress(NamedTuple):
+    """How much of a log the index holds.
+
+    Attributes:
+        through: Entries 1 to this one are all there.
+        last: The highest one that is there.
+    """
+
+    through: int
+    last: int
+
+
+class Index:
+    """The tables of one project. May be used from any thread; calls wait for each other.
+
+    Any number of processes may have the same file open. What is in it is a pure function of the
+    entries and contents that were ingested: order, batches and repetitions leave no trace.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open the index, or create it.
+
+        A file that is damaged or of another schema version is emptied: `refresh` fills it again.
+        Where nothing can be written, the index is kept in memory, and `in_memory` says so.
+
+        Args:
+            path: The file, or ":memory:".
+
+        Raises:
+            InvalidInput: The file is a SQLite database of something else.
+            StorageError: Another process holds it for too long, or the disk fails.
+        """
+        self._path = None if str(path) == ":memory:" else Path(path)
+        self._lock = RLock()
+        self._connection, self._is_in_file = opening.connect(self._path)
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for an index that is in memory."""
+        return self._path if self._is_in_file else None
+
+    @property
+    def in_memory(self) -> bool:
+        """True where it goes when the process ends."""
+        return not self._is_in_file
+
+    def close(self) -> None:
+        """Give the file back; may be called twice."""
+        with self._lock, self._translated():
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def ingest(
+        self,
+        items: Iterable[LogItem],
+        attachments: Mapping[Digest, bytes] = MappingProxyType({}),
+    ) -> int:
+        """Take in entries and the contents that they refer to, in one transaction.
+
+        What is known already is passed over, so repeating is harmless. An entry that cannot be
+        understood becomes a row in `problems`. Contents that are missing may come with the same
+        entry later.
+
+        Args:
+            items: In any order.
+            attachments: What `wanted` named, as far as it is at hand.
+
+        Returns:
+            How many of the entries were new.
+
+        Raises:
+            DataDamaged: The index holds a sound entry with the same number and other bytes (the
+                project is not the one that was indexed), or its file is damaged.
+            StorageError: It cannot be written.
+        """
+        with self._lock, self._transaction() as connection:
+            entries: list[Row] = []
+            statements: list[Row] = []
+            for item in items:
+                item_rows = rows(item, attachments)
+                is_new = _make_room(connection, item, item_rows)
+                if is_new:
+                    # At once, because the next item may be another reading of this entry.
+                    own = [row for row in item_rows if row.table in _OF_ENTRIES]
+                    _insert(connection, own)
+                    entries.append(own[0])
+                statements.extend(
+                    row
+                    for row in item_rows
+                    if row.table in _OF_CONTENTS or (is_new and row.table not in _OF_ENTRIES)
+                )
+            _insert(connection, statements)
+            settle(connection, touched_by([*entries, *statements]))
+            return len(entries)
+
+    def clear(self) -> None:
+        """Forget everything; a damaged file is replaced.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with self._lock:
+            try:
+                with self._transaction() as connection:
+                    opening.empty(connection)
+            except DataDamaged as error:
+                if self._path is None:
+                    raise
+                _log.warning("the index %s is damaged and will be rebuilt: %s", self._path, error)
+                self._replace(self._path)
+                with self._transaction() as connection:
+                    opening.empty(connection)
+
+    def _replace(self, path: Path) -> None:
+        try:
+            with self._translated():
+                self._connection.close()
+                self._connection = opening.replace(path)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                "the damaged index cannot be replaced", why=str(error), about=str(path)
+            ) from error
+
+    def select(self, sql: str, parameters: Sequence[SqlValue] = ()) -> list[Any]:
+        """The rows of a query; for the modules of this package, which know the tables.
+
+        Raises:
+            DataDamaged: The file is damaged.
+            StorageError: It cannot be read.
+        """
+        with self._lock, self._translated():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def progress(self, log: str) -> LogProgress:
+        """How much of a log is here; zeros for a log that is not known."""
+        found = self.select("SELECT through, last FROM logs WHERE log = ?", (log,))
+        return LogProgress(*found[0]) if found else LogProgress(0, 0)
+
+    def missing(self, limit: int) -> list[LogItem]:
+        """Entries of runs that refer to contents which were never given, the latest run first.
+
+        Only `log` and `number` are filled in.
+        """
+        found = self.select(
+            "SELECT DISTINCT 'refs/runs/' || state.run, state.number, state.started"
+            " FROM missing_contents AS missing JOIN run_states AS state"
+            " ON (missing.role = 'files' AND state.files = missing.digest)"
+            " OR (missing.role = 'series' AND state.series = missing.digest)"
+            " ORDER BY state.started DESC, state.run LIMIT ?",
+            (limit,),
+        )
+        return [LogItem(log, number, b"") for log, number, _ in found]
+
+    @property
+    def refreshed_at(self) -> datetime | None:
+        """When the last complete refresh began; None where there was none."""
+        found = self.select("SELECT value FROM bookkeeping WHERE name = ?", (_REFRESHED,))
+        return datetime.fromisoformat(found[0][0]) if found else None
+
+    def mark_refreshed(self, moment: datetime) -> None:
+        """Note that everything that was written before this moment is here.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with self._lock, self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO bookkeeping (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (_REFRESHED, format_time(moment)),
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._translated():
+            # IMMEDIATE takes the write lock while waiting is still possible; a transaction that
+            # began by reading could only fail when it comes to write.
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with opening.translated(str(self._path or ":memory:")):
+            try:
+                yield
+            except sqlite3.ProgrammingError as error:
+                if "closed" not in str(error):
+                    raise
+                raise StorageError(
+                    "the index is closed", why=str(error), hint="Open the project again."
+                ) from error
+
+
+def _make_room(connection: sqlite3.Connection, item: LogItem, item_rows: Sequence[Row]) -> bool:
+    """Whether the rows of this entry are to be inserted; removes a damaged reading of it."""
+    known = connection.execute(
+        "SELECT digest, type FROM entries WHERE log = ? AND number = ?", (item.log, item.number)
+    ).fetchone()
+    if known is None:
+        return True
+    known_digest, known_type = known
+    digest, is_sound = item_rows[0].values[2], item_rows[0].values[5] is not None
+    if known_digest == digest:
+        return False
+    if known_type is not None:
+        if not is_sound:
+            return False
+        raise DataDamaged(
+            f"another entry {item.number} of {item.log}",
+            why="The index holds a different one, and entries never change.",
+            hint="Rebuild the index: thence index rebuild",
+            about=item.log,
+        )
+    # Of several damaged readings the smallest digest stays, so that order leaves no trace.
+    if not is_sound and str(known_digest) < str(digest):
+        return False
+    for table in _OF_ENTRIES:
+        connection.execute(
+            f"DELETE FROM {table} WHERE log = ? AND number = ?",  # noqa: S608
+            (item.log, item.number),
+        )
+    return True
+
+
+def _insert(connection: sqlite3.Connection, found: Iterable[Row]) -> None:
+    by_table: dict[str, list[tuple[SqlValue, ...]]] = defaultdict(list)
+    for table, values in found:
+        by_table[table].append(values)
+    for table, values_list in by_table.items():
+        connection.executemany(_INSERTS[table], values_list)
