@@ -512,10 +512,6 @@ def _other_threshold() -> Any:
     return model
 
 
-def _relabelled() -> Any:
-    return LogisticRegression().fit(ROWS, 1 - LABELS)
-
-
 class TestSkops(SaverContract):
     def make(self) -> Format:
         return Skops()
@@ -541,7 +537,6 @@ class TestSkops(SaverContract):
             (_logistic(), _nudged()),
             (_logistic(), _logistic(verbose=0, max_iter=101)),
             (DecisionTreeClassifier(random_state=0).fit(ROWS, LABELS), _other_threshold()),
-            (_logistic(), _relabelled()),
         ]
 
 

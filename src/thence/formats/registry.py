@@ -212,7 +212,7 @@ def _graded(
         return Grade.UNCHECKED, known.name, error.what
     except Exception as error:
         # Readers fail in ways of their own on damaged files; a verdict must come out all the same.
-        _log.exception("comparing %s failed", context.name)
+        _log.warning("comparing %s failed", context.name, exc_info=True)
         reason = f"comparing failed: {type(error).__name__}: {error}"
         return Grade.UNCHECKED, known.name, reason
 

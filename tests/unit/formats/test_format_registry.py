@@ -212,7 +212,7 @@ def test_a_comparison_never_raises(tmp_path: Path) -> None:
     suffixes = ["json", "csv", "png", "parquet", "npy", "npz", "feather", "csv.gz", "svg", "skops"]
     for suffix in [*suffixes, "pkl", "jsonl", "yaml", "txt", "", "h5"]:
         for one in samples:
-            for other in samples:
+            for other in ("json", "noise", "png", one):
                 outcome = compare(tmp_path / one, tmp_path / other, f"x.{suffix}", CompareContext())
                 good = outcome.grade in {Grade.IDENTICAL, Grade.EQUIVALENT}
                 assert good == (one == other), (one, other, suffix, outcome)
