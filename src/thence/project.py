@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thence.errors import InvalidInput, NotFound
 from thence.execution import giving, keeping
@@ -32,12 +33,17 @@ from thence.model.records import (
     Kind,
     RunEdit,
     RunStatus,
+    Verdict,
     VersionEdit,
 )
 from thence.vault.difference import Diff
 from thence.vault.logs import run_log
 from thence.vault.status import PathStatus, status
 from thence.vault.tree import TreeEntry
+
+if TYPE_CHECKING:
+    from thence.execution.record import Sensor
+    from thence.execution.session import Session
 
 __all__ = ["Project"]
 
@@ -350,6 +356,83 @@ class Project:
         return status(self.site.vault, tracked, self.root, skip=self.site.skip)
 
     # Runs
+
+    def execute(
+        self,
+        command: Sequence[str],
+        *,
+        name: str | None = None,
+        experiment: str | None = None,
+        note: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        sensor: "Sensor" = "auto",
+    ) -> RunDetail:
+        """Run a command under capture, with this process's terminal, and seal the run.
+
+        Raises:
+            NotFound: There is no such command.
+            Denied: It cannot be executed, or the store not be written to.
+            InvalidInput: There is no command, or `thence.toml` cannot be used.
+            StorageError: The store failed; what was recorded waits for `recover`.
+        """
+        from thence.execution import record
+
+        options = record.RunOptions(name, experiment, note, tags or {}, params or {})
+        run = record.execute(self.site, command, options, sensor=sensor)
+        return run_questions.run_detail(self.site.index, run)
+
+    def run(
+        self,
+        *,
+        name: str | None = None,
+        experiment: str | None = None,
+        note: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> "AbstractContextManager[Session]":
+        """A run around a block of this very program.
+
+        Raises:
+            Conflict: A run is open in this process.
+            StorageError: The spool or the store cannot be written.
+        """
+        from thence.execution import record, session
+
+        options = record.RunOptions(name, experiment, note, tags or {}, params or {})
+        return session.run(self.site, options)
+
+    def recover(self) -> list[RunDetail]:
+        """Seal the runs whose recorder died.
+
+        Raises:
+            StorageError: The store cannot be written.
+        """
+        from thence.execution import record
+
+        found = record.recover(self.site)
+        return [run_questions.run_detail(self.site.index, run) for run in found]
+
+    def reproduce(
+        self,
+        ref: str,
+        *,
+        keep: PathLike | None = None,
+        secrets: Mapping[str, str] | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> Verdict:
+        """Run a run again in an empty folder and say how well its results came out.
+
+        Raises:
+            NotFound: There is no such run.
+            InvalidInput: The run is not sealed yet.
+            AlreadyExists: `keep` is not empty.
+            StorageError: The disk is full, or the verdict cannot be written.
+        """
+        from thence.execution.reproduce import reproduce
+
+        folder = None if keep is None else Path(keep)
+        return reproduce(self.site, ref, keep=folder, secrets=secrets, progress=progress)
 
     def runs(
         self,

@@ -69,6 +69,7 @@ class Watcher:
             "os.rename": lambda a: self._pair("rename", a[0], a[1], a[2], a[3]),
             "os.link": lambda a: self._pair("link", a[0], a[1], a[2], a[3]),
             "os.symlink": self._symlink,
+            "os.mkdir": lambda a: self._one("make-folder", a[0], a[2]),
             "os.remove": lambda a: self._one("remove", a[0], a[1]),
             "os.truncate": self._truncate,
             "sqlite3.connect": self._sqlite,

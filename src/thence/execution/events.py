@@ -29,6 +29,8 @@ class Action(StrEnum):
     """Give `path` the second name `target`; `detail` is `symbolic` for a symbolic link."""
     REMOVE = "remove"
     """Remove the name."""
+    MAKE_FOLDER = "make-folder"
+    """Make a folder."""
     EXECUTE = "execute"
     """Start the program; it may be looked for at several paths, so it need not be there."""
     CONNECT = "connect"

@@ -13,6 +13,7 @@ from thence.index.database import Index
 from thence.index.ingest import LogItem
 from thence.index.refresh import Refreshed, refresh
 from thence.model.ids import Digest
+from thence.store.failures import failures_of
 from thence.store.open import open_store, probe
 from thence.vault.artifacts import Artifacts
 from thence.vault.layout import make_project, read_project
@@ -64,6 +65,25 @@ class Site:
             InvalidInput: It cannot be used.
         """
         return read_settings(self.root)
+
+    def secret_key(self) -> bytes:
+        """The key of the hashes that stand for secrets; it never leaves this machine.
+
+        Raises:
+            StorageError: It cannot be read or made.
+        """
+        path = self.local / "secret.key"
+        with failures_of("keep the project's secret key", about=str(path)):
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                if key := path.read_bytes():
+                    return key
+                descriptor = os.open(path, os.O_WRONLY)  # its maker died before writing it
+            key = self.entropy(32)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(key)
+            return key
 
     def relative(self, path: str | os.PathLike[str]) -> str:
         """A path as the project names it: relative to the root, or absolute outside of it."""

@@ -18,16 +18,18 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import msgspec
 
 from thence.errors import DataDamaged, NotFound, StorageError
+from thence.execution.capture.files import FileLedger
+from thence.execution.capture.secrets import Redactor
 from thence.model import codec
 from thence.model.ids import RunId
 from thence.model.records import Param, RunOpened, RunStatus, SensorReport, Withheld
 
-__all__ = ["Beginning", "End", "Spool", "spools"]
+__all__ = ["Beginning", "End", "Opened", "Spool", "spools"]
 
 
 T = TypeVar("T")
@@ -141,6 +143,15 @@ class Spool:
             return _read(self.folder / "end.json", End)
         except (NotFound, DataDamaged):
             return None
+
+
+class Opened(NamedTuple):
+    """A run that has begun, and what is needed to end it."""
+
+    spool: Spool
+    beginning: Beginning
+    ledger: FileLedger
+    redactor: Redactor
 
 
 def spools(local: Path) -> Iterator[Spool]:

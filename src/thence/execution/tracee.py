@@ -94,6 +94,8 @@ class Decoder:
             "creat": lambda t, a: self._open(t, None, a[0], _CREAT_FLAGS),
             "execve": lambda t, a: self._execute(t, None, a[0], 0),
             "execveat": lambda t, a: self._execute(t, a[0], a[1], a[4]),
+            "mkdir": lambda t, a: self._one(Action.MAKE_FOLDER, t, None, a[0]),
+            "mkdirat": lambda t, a: self._one(Action.MAKE_FOLDER, t, a[0], a[1]),
             "rename": lambda t, a: self._pair(Action.RENAME, t, (None, a[0]), (None, a[1])),
             "renameat": lambda t, a: self._pair(Action.RENAME, t, (a[0], a[1]), (a[2], a[3])),
             "renameat2": self._renameat2,

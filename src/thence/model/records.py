@@ -310,13 +310,13 @@ class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
     Attributes:
         root: The project's folder, absolute, on the machine where it ran.
         cwd: Relative to `root`.
-        stdin: True where the command read the terminal or a pipe.
         environment_variables: The allowed ones, with values.
         omitted_variables: Names of all others that were set.
         params: By name.
         metrics: The last value of each.
         series: Content digest of all metric points.
         files: Content digest of all file uses (inputs, code, config, documents, outputs …).
+        folders: Folders below the root that outputs lie in and that were there before the run.
         uses: Digests of the version records among the inputs.
         makes: Digests of the version records that are its outputs.
         environment: Content digest of the environment (JSON).
@@ -347,6 +347,7 @@ class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
     files: Digest | None = None
     inputs_count: int = 0
     outputs_count: int = 0
+    folders: tuple[str, ...] = ()
     uses: tuple[Digest, ...] = ()
     makes: tuple[Digest, ...] = ()
     code: Code = Code()

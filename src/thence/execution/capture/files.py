@@ -86,6 +86,7 @@ class FileLedger:
         self._copy_of: dict[Signature, FileState] = {}
         self._environment: set[str] = set()
         self._libraries: set[str] = set()
+        self._made_folders: set[str] = set()
         self._executed: dict[str, None] = {}
         self._absent: dict[str, None] = {}
         self._connections: dict[str, None] = {}
@@ -99,6 +100,7 @@ class FileLedger:
             Action.RENAME: self._on_rename,
             Action.LINK: self._on_link,
             Action.REMOVE: lambda event: self._on_remove(event.path),
+            Action.MAKE_FOLDER: lambda event: self._on_make_folder(event.path),
             Action.EXECUTE: lambda event: self._on_execute(event.path),
             Action.CONNECT: self._on_connect,
         }
@@ -256,6 +258,11 @@ class FileLedger:
         if new not in self._written:
             self._note_written(new, existed=False)
 
+    def _on_make_folder(self, path: str) -> None:
+        real, (place, _) = self._classifier.resolve(path)
+        if place is Place.PROJECT and not os.path.lexists(real):
+            self._note_path("folder", real, self._made_folders)
+
     def _on_execute(self, path: str) -> None:
         real, (place, _) = self._classifier.resolve(path)
         if path in self._executed or not os.path.isfile(real):
@@ -347,6 +354,8 @@ class FileLedger:
                 self._environment.add(body["path"])
             case "library":
                 self._libraries.add(body["path"])
+            case "folder":
+                self._made_folders.add(body["path"])
             case "execute":
                 self._executed[body["path"]] = None
             case "absent":
@@ -420,6 +429,7 @@ class FileLedger:
                 removed=tuple(removed),
                 environment=frozenset(self._environment),
                 libraries=frozenset(self._libraries),
+                made_folders=frozenset(self._made_folders),
                 executed=tuple(self._executed),
                 absent=tuple(path for path in self._absent if path not in self._written),
                 connections=tuple(self._connections),

@@ -124,6 +124,7 @@ class Ledger(NamedTuple):
         removed: Files that existed before and are gone, as they were.
         environment: Paths below installed packages and interpreters that were opened.
         libraries: Shared libraries that were opened.
+        made_folders: Folders below the root that the run made.
         executed: Programs that were started, in order of first start.
         absent: Files of the project that were looked for and are not there (at most 1,000).
         connections: `host:port` of each connection.
@@ -137,6 +138,7 @@ class Ledger(NamedTuple):
     removed: tuple[FileState, ...]
     environment: frozenset[str]
     libraries: frozenset[str]
+    made_folders: frozenset[str]
     executed: tuple[str, ...]
     absent: tuple[str, ...]
     connections: tuple[str, ...]

@@ -1,0 +1,284 @@
+"""The life of a run: opened, watched, sealed; and what becomes of one whose recorder died."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from thence.errors import DataDamaged, NotFound
+from thence.execution import live
+from thence.execution.capture.classify import is_short_text
+from thence.execution.capture.files import FileLedger
+from thence.execution.capture.host import capture_host
+from thence.execution.capture.params import read_argv
+from thence.execution.capture.secret_files import is_secret_file
+from thence.execution.capture.secrets import Redactor, Stream
+from thence.execution.events import Ended
+from thence.execution.launch import find_program, launch
+from thence.execution.sealing import seal
+from thence.execution.site import Site
+from thence.execution.spool import Beginning, End, Opened, Spool, spools
+from thence.model.ids import Digest, RunId
+from thence.model.records import Param, RunOpened, RunSealed, RunStatus, SensorReport
+from thence.vault.logs import run_log
+
+__all__ = ["RunOptions", "Sensor", "execute", "open_run", "recover"]
+
+_log = logging.getLogger(__name__)
+
+Sensor = Literal["auto", "seccomp", "audit-hook"]
+
+
+class RunOptions(NamedTuple):
+    """What a person says of a run.
+
+    Attributes:
+        params: Parameters besides those that are found.
+    """
+
+    name: str | None = None
+    experiment: str | None = None
+    note: str | None = None
+    tags: Mapping[str, str] = {}
+    params: Mapping[str, Any] = {}
+
+
+def open_run(
+    site: Site, command: Sequence[str], options: RunOptions, *, cwd: Path | None = None
+) -> Opened:
+    """Begin a run: its spool and the first entry of its log.
+
+    Secrets are replaced before anything is written.
+
+    Raises:
+        InvalidInput: `thence.toml` cannot be used.
+        StorageError: The spool or the store cannot be written.
+        Denied: The store may not be written to.
+    """
+    settings = site.settings()
+    redactor = Redactor(site.secret_key(), allow=settings.capture.environment)
+    environment = redactor.scrub_environment(os.environ)
+    argv = redactor.scrub_argv(command).argv
+    folder = (cwd or Path.cwd()).resolve()
+    opened = RunOpened(
+        run=RunId.from_bytes(site.entropy(10)),
+        command=argv,
+        root=str(site.root),
+        cwd=os.path.relpath(folder, site.root),
+        started=site.clock(),
+        author=site.author,
+        host=capture_host(),
+        name=options.name,
+        experiment=options.experiment,
+        note=options.note,
+        tags=dict(options.tags),
+    )
+    given = {
+        name: Param(value=_scrubbed(redactor, name, value), origin="option")
+        for name, value in options.params.items()
+    }
+    beginning = Beginning(
+        opened=opened,
+        cwd=str(folder),
+        environment_variables=environment.allowed,
+        omitted_variables=environment.omitted,
+        params={**read_argv(argv, redactor), **given},
+        withheld=redactor.withheld,
+    )
+    spool = Spool.create(site.local, beginning)
+    ledger = FileLedger(
+        site.root,
+        cwd=folder,
+        spool=spool.folder,
+        known=_known(site),
+        protect=_protect(redactor),
+        redact=lambda path, data: redactor.scrub_config(str(path), data),
+        ignore={f"ignored: {one}": str(site.root / one) for one in settings.capture.ignore},
+    ).open()
+    log = run_log(opened.run)
+    site.ingest(site.vault.append(log, opened, by=site.author))
+    return Opened(spool, beginning, ledger, redactor)
+
+
+def execute(
+    site: Site, command: Sequence[str], options: RunOptions, *, sensor: Sensor = "auto"
+) -> RunId:
+    """Run a command under capture, with this process's terminal, and seal the run.
+
+    Raises:
+        NotFound: There is no such command.
+        Denied: It cannot be executed, or the store may not be written to.
+        InvalidInput: There is no command, or `thence.toml` cannot be used.
+        StorageError: The spool or the store cannot be written; what was recorded stays in the
+            spool for `recover`.
+    """
+    cwd = Path.cwd()
+    find_program(command, cwd=cwd, env=os.environ)
+    opened = open_run(site, command, options, cwd=cwd)
+    spool = opened.spool
+    variables = {
+        **os.environ,
+        live.SPOOL_VARIABLE: str(spool.folder),
+        live.RUN_VARIABLE: spool.run,
+    }
+    try:
+        with _output_files(opened) as (stdout, stderr):
+            ended = launch(
+                command,
+                cwd=cwd,
+                env=variables,
+                on_event=opened.ledger.on_event,
+                sensor=sensor,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        with _unhurried():
+            end = _end_of(site, ended)
+            spool.write_end(end)
+            seal(site, opened, end, opened.ledger.finish())
+    except BaseException:
+        spool.release()
+        raise
+    spool.discard()
+    return spool.run
+
+
+def _end_of(site: Site, ended: Ended) -> End:
+    interrupted = ended.signal == signal.SIGINT or ended.exit_code == 128 + signal.SIGINT
+    status = RunStatus.FINISHED if ended.exit_code == 0 else RunStatus.FAILED
+    return End(
+        ended=site.clock(),
+        status=RunStatus.INTERRUPTED if interrupted else status,
+        sensor=ended.report,
+        exit_code=ended.exit_code,
+        problems=ended.problems,
+    )
+
+
+def recover(site: Site) -> list[RunId]:
+    """Seal the runs whose recorder died, with everything that reached their spools.
+
+    Runs that are still going on are left alone.
+
+    Raises:
+        StorageError: The store cannot be written.
+    """
+    found = []
+    for spool in spools(site.local):
+        if not spool.hold():
+            continue
+        if _is_sealed(site, spool.run):
+            spool.discard()
+            continue
+        try:
+            beginning = spool.beginning()
+        except (NotFound, DataDamaged):
+            # It died before its command was started: nothing ran.
+            spool.discard()
+            continue
+        try:
+            _recover_one(site, spool, beginning)
+        except BaseException:
+            spool.release()
+            raise
+        spool.discard()
+        found.append(spool.run)
+    return found
+
+
+def _recover_one(site: Site, spool: Spool, beginning: Beginning) -> None:
+    redactor = Redactor(site.secret_key())
+    redactor.scrub_environment(os.environ)
+    ledger = FileLedger.replay(spool.folder, known=_known(site), protect=_protect(redactor))
+    end = spool.end() or End(
+        ended=site.clock(),
+        status=RunStatus.DIED,
+        sensor=SensorReport(
+            name="unknown",
+            completeness="partial",
+            not_seen=("what happened after the recorder died",),
+        ),
+        problems=("The recorder of this run died; it was sealed later from its spool.",),
+    )
+    if site.vault.logs.tail(run_log(spool.run)) == 0:
+        site.ingest(site.vault.append(run_log(spool.run), beginning.opened, by=site.author))
+    seal(site, Opened(spool, beginning, ledger, redactor), end, ledger.finish())
+
+
+def _is_sealed(site: Site, run: RunId) -> bool:
+    entries = site.vault.logs.records(run_log(run))
+    return any(isinstance(entry.record, RunSealed) for entry in entries)
+
+
+def _known(site: Site) -> Callable[[Path, os.stat_result], Digest | None]:
+    stats, directory = site.vault.stats, site.vault.directory
+
+    def known(path: Path, facts: os.stat_result) -> Digest | None:
+        # Small texts are always read, since only reading them finds the secrets in them.
+        if is_short_text(str(path)):
+            return None
+        digest = stats.find(path, facts)
+        return digest if digest is not None and digest.raw in directory else None
+
+    return known
+
+
+def _protect(redactor: Redactor) -> Callable[[Path], bool]:
+    def protect(path: Path) -> bool:
+        secret = is_secret_file(str(path))
+        if secret:
+            redactor.note_file(str(path))
+        return secret
+
+    return protect
+
+
+def _scrubbed(redactor: Redactor, name: str, value: Any) -> Any:
+    return redactor.scrub_value(name, value, "option") if isinstance(value, str) else value
+
+
+@contextlib.contextmanager
+def _output_files(
+    opened: Opened,
+) -> Iterator[tuple[Callable[[bytes], None], Callable[[bytes], None]]]:
+    """Sinks that write scrubbed output to the spool."""
+    with contextlib.ExitStack() as stack:
+        yield (
+            stack.enter_context(_scrubbed_file(opened, "stdout")),
+            stack.enter_context(_scrubbed_file(opened, "stderr")),
+        )
+
+
+@contextlib.contextmanager
+def _scrubbed_file(opened: Opened, name: str) -> Iterator[Callable[[bytes], None]]:
+    stream = Stream(opened.redactor)
+    with (opened.spool.folder / name).open("wb", buffering=0) as file:
+
+        def sink(data: bytes) -> None:
+            file.write(stream.feed(data))
+
+        yield sink
+        file.write(stream.flush())
+
+
+@contextlib.contextmanager
+def _unhurried() -> Iterator[None]:
+    """Let a first Ctrl-C pass while a run is sealed; a second one stops it, and the spool stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    default = signal.getsignal(signal.SIGINT)
+
+    def once(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, default)
+        _log.warning("keeping what was recorded; interrupt again to leave that to recovery")
+
+    signal.signal(signal.SIGINT, once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, default)

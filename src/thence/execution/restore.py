@@ -1,0 +1,167 @@
+"""Restoring what a run was made from into an empty folder.
+
+::
+
+    <base>/tree/…/<root>   the project's folder, and beside it what the run read there (../data)
+    <base>/packages        local and patched packages, put on PYTHONPATH
+    <base>/home            an empty home
+    <base>/environment     the rebuilt environment
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from thence.errors import DataDamaged, NotFound, ThenceError
+from thence.execution.capture.placeholders import restore as fill_in
+from thence.model.paths import path_from_text
+from thence.model.records import FileRole, FileUse, RunSealed
+from thence.store.failures import failures_of
+from thence.vault.content import Content
+
+__all__ = ["Restored", "check_elsewhere", "restore_files"]
+
+_RESTORED = {FileRole.INPUT, FileRole.CODE, FileRole.CONFIG}
+_WHY = {
+    "secret": "a secret file, which is never kept",
+    "unreadable": "it could not be read",
+    "no-space": "there was no room to keep it",
+    "changed": "it changed before it could be kept",
+    "vanished": "it vanished before it could be kept",
+}
+
+
+class Restored(NamedTuple):
+    """What was given back.
+
+    Attributes:
+        root: The project's folder.
+        packages: Folders to be put on PYTHONPATH.
+        patched: Files that are to be laid over those of the rebuilt environment, by place.
+        missing: What could not be given back, sentences; by the path that the run used.
+        elsewhere: Inputs at absolute paths, which are used where they are, by path.
+        files: Number of files.
+    """
+
+    root: Path
+    packages: tuple[Path, ...]
+    patched: dict[str, Path]
+    missing: dict[str, str]
+    elsewhere: dict[str, FileUse]
+    files: int
+
+
+def restore_files(
+    sealed: RunSealed,
+    uses: Iterable[FileUse],
+    content: Content,
+    base: Path,
+    *,
+    secrets: Mapping[str, str],
+    progress: Callable[[str], None],
+) -> Restored:
+    """Write the files of a run below a folder.
+
+    Args:
+        sealed: The run.
+        uses: Its files.
+        content: Where their bytes are.
+        base: An empty folder.
+        secrets: Values by placeholder, to be put back into redacted files.
+        progress: Is told what is being done.
+
+    Raises:
+        StorageError: The disk is full.
+        Denied: The folder may not be written to.
+    """
+    uses = list(uses)
+    root, depth = _place_root(sealed.root, uses, base / "tree")
+    missing: dict[str, str] = {}
+    elsewhere: dict[str, FileUse] = {}
+    patched: dict[str, Path] = {}
+    packages = base / "packages"
+    count = 0
+    with failures_of(f"restore files into {base}"):
+        for folder in (root, root / sealed.cwd, base / "home", *(root / f for f in sealed.folders)):
+            folder.mkdir(parents=True, exist_ok=True)
+    wanted = [use for use in uses if use.role in _RESTORED or use.role is FileRole.PACKAGE]
+    progress(f"restoring {len(wanted)} files")
+    for use in wanted:
+        path = path_from_text(use.path, percent=use.percent)
+        if use.role is FileRole.PACKAGE:
+            reason, _, place = path.partition("/")
+            target = packages / reason / place
+            if reason == "patched":
+                patched[place] = target
+        elif path.startswith("/"):
+            beside = _beside(sealed.root, path, depth)
+            if beside is None:
+                elsewhere[path] = use
+                continue
+            target = root / beside
+        else:
+            target = root / path
+        if use.digest is None:
+            why = _WHY.get(use.why_not_kept or "", use.why_not_kept or "it was not kept")
+            missing[path] = f"{path}: {why}"
+            continue
+        try:
+            _write(content, use, target, secrets)
+            count += 1
+        except (NotFound, DataDamaged) as error:
+            missing[path] = f"{path}: {error.what}"
+    on_path = (packages / name for name in ("local", "editable"))
+    found = tuple(folder for folder in on_path if folder.is_dir())
+    return Restored(root, found, patched, missing, elsewhere, count)
+
+
+def _write(content: Content, use: FileUse, target: Path, secrets: Mapping[str, str]) -> None:
+    assert use.digest is not None
+    with failures_of(f"restore {use.path}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+    content.write_to(use.digest, target, executable=use.executable)
+    if use.redacted and secrets:
+        text = target.read_bytes().decode("utf-8", "surrogateescape")
+        target.write_bytes(fill_in(text, secrets).encode("utf-8", "surrogateescape"))
+
+
+def _place_root(original: str, uses: Iterable[FileUse], tree: Path) -> tuple[Path, int]:
+    """Where the project's folder goes, deep enough that `../..` of the run stays below `tree`.
+
+    Returns:
+        The folder, and how many of its parents may hold files of the run.
+    """
+    parts = PurePosixPath(original).parts
+    depth = 0
+    for use in uses:
+        if use.role in _RESTORED and use.path.startswith("/"):
+            common = os.path.commonpath([original, use.path])
+            # One shared folder such as /home or / says nothing about lying side by side.
+            if len(PurePosixPath(common).parts) > 2:
+                depth = max(depth, len(parts) - len(PurePosixPath(common).parts))
+    below = parts[len(parts) - depth - 1 :] if len(parts) > 1 else ("root",)
+    return tree.joinpath(*below), depth
+
+
+def _beside(original: str, path: str, depth: int) -> str | None:
+    relative = os.path.relpath(path, original)
+    ups = relative.split("/").count("..")
+    return relative if 0 < ups <= depth else None
+
+
+def check_elsewhere(
+    elsewhere: Mapping[str, FileUse], digest_of: Callable[[Path], object]
+) -> dict[str, str]:
+    """Which of the inputs at absolute paths are not there as they were, with the reason."""
+    wrong = {}
+    for path, use in elsewhere.items():
+        try:
+            found = digest_of(Path(path))
+        except ThenceError:
+            wrong[path] = f"{path}: it is not on this machine"
+            continue
+        if use.digest is not None and found != use.digest:
+            wrong[path] = f"{path}: it has other content on this machine"
+    return wrong

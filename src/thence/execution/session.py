@@ -1,0 +1,179 @@
+"""A run from inside a script or notebook: opened, observed by the audit hook, sealed."""
+
+import atexit
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from thence.errors import Conflict
+from thence.execution import live
+from thence.execution.events import Action, FileEvent
+from thence.execution.inprocess import InProcess, unobserved
+from thence.execution.record import RunOptions, open_run
+from thence.execution.sealing import seal
+from thence.execution.site import Site
+from thence.execution.spool import End
+from thence.model.ids import RunId
+from thence.model.records import RunStatus
+
+__all__ = ["Session", "finish", "log", "run", "start"]
+
+
+class Session:
+    """The run that this process has opened.
+
+    Attributes:
+        run: Its id.
+    """
+
+    def __init__(self, site: Site, options: RunOptions) -> None:
+        self._site = site
+        self._pid = os.getpid()
+        command = [sys.executable, *sys.argv] if sys.argv and sys.argv[0] else [sys.executable]
+        with unobserved():
+            self._opened = open_run(site, command, options)
+        self.run: RunId = self._opened.spool.run
+        live.attach(live.Tail(self._opened.spool.folder))
+        self._sensor = InProcess(self._opened.ledger.on_event)
+        self._sensor.start()
+        self._note_modules()
+
+    def __repr__(self) -> str:
+        return f"Session({self.run.short})"
+
+    def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
+        """Append metrics and params; never raises."""
+        if (tail := live.current()) is not None:
+            tail.log(dict(values), step=step)
+
+    def end(self, error: BaseException | None = None) -> RunId:
+        """Seal the run; a second call does nothing.
+
+        Raises:
+            StorageError: The store failed; the spool stays for `recover`.
+        """
+        global _current  # noqa: PLW0603 - there is one session in a process
+        if _current is not self or self._pid != os.getpid():
+            return self.run
+        _current = None
+        self._note_modules()
+        report = self._sensor.stop()
+        live.attach(None)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        failed = error is not None and not (isinstance(error, SystemExit) and not error.code)
+        status = RunStatus.FAILED if failed else RunStatus.FINISHED
+        text = None
+        if failed and error is not None:
+            lines = traceback.format_exception(error)
+            text = self._opened.redactor.scrub_text("".join(lines)[-8192:]).strip()
+        end = End(
+            ended=self._site.clock(),
+            status=RunStatus.INTERRUPTED if interrupted else status,
+            sensor=report,
+            exit_code=1 if failed else 0,
+            traceback=text,
+            problems=self._sensor.problems,
+        )
+        spool = self._opened.spool
+        try:
+            spool.write_end(end)
+            seal(self._site, self._opened, end, self._opened.ledger.finish())
+        except BaseException:
+            spool.release()
+            raise
+        spool.discard()
+        return self.run
+
+    def _note_modules(self) -> None:
+        """Modules that were imported before the sensor was on, and the script itself."""
+        for module in list(sys.modules.values()):
+            path = getattr(module, "__file__", None)
+            if isinstance(path, str) and Path(path).is_absolute():
+                self._opened.ledger.on_event(FileEvent(Action.READ, path))
+        self._opened.ledger.on_event(FileEvent(Action.EXECUTE, sys.executable))
+
+
+_current: Session | None = None
+
+
+def start(site: Site, options: RunOptions) -> Session:
+    """Open a run in this process; it is sealed by `finish`, or when the process ends.
+
+    Raises:
+        Conflict: One is open already.
+        StorageError: The spool or the store cannot be written.
+    """
+    global _current  # noqa: PLW0603 - there is one session in a process
+    if _current is not None and _current._pid == os.getpid():  # noqa: SLF001 - our own class
+        raise Conflict(
+            f"{_current.run.short} is open in this process",
+            why="A process has one run at a time.",
+            hint="Finish it first: thence.finish()",
+        )
+    _current = Session(site, options)
+    _at_exit()
+    return _current
+
+
+@contextlib.contextmanager
+def run(site: Site, options: RunOptions) -> Iterator[Session]:
+    """A run around a block; an exception in the block is recorded and goes on.
+
+    Raises:
+        Conflict: One is open already.
+        StorageError: The spool or the store cannot be written.
+    """
+    session = start(site, options)
+    try:
+        yield session
+    except BaseException as error:
+        session.end(error)
+        raise
+    session.end()
+
+
+def log(
+    make_site: Callable[[], Site], values: Mapping[str, Any], *, step: int | None = None
+) -> None:
+    """Log to the run that this process is part of; where there is none, open one.
+
+    Args:
+        make_site: Finds the project, if a run must be opened.
+        values: Metrics (numbers) and params (anything else), by name.
+        step: Where in the series.
+    """
+    tail = live.current()
+    if tail is None:
+        start(make_site(), RunOptions())
+        tail = live.current()
+    if tail is not None:
+        tail.log(dict(values), step=step)
+
+
+def finish() -> RunId | None:
+    """Seal the run that this process has opened; None where there is none.
+
+    Raises:
+        StorageError: The store failed; the spool stays for `recover`.
+    """
+    return None if _current is None else _current.end()
+
+
+_registered = False
+
+
+def _at_exit() -> None:
+    global _registered  # noqa: PLW0603 - atexit functions cannot be asked for
+    if not _registered:
+        _registered = True
+        atexit.register(_finish_at_exit)
+
+
+def _finish_at_exit() -> None:
+    if _current is not None:
+        # The exception that ends a script is in sys.last_value by the time of atexit.
+        _current.end(getattr(sys, "last_value", None))
