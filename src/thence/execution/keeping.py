@@ -24,7 +24,7 @@ from thence.vault.worktree import Tracked
 
 __all__ = ["Metadata", "SavedVersion", "commit", "name_of", "save_object", "save_paths"]
 
-_HEAD = 4096
+_HEAD = 8192
 _SNIFFED_FILES = 200
 
 

@@ -3,24 +3,22 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from thence.errors import NotFound, ThenceError
+from thence.errors import ThenceError
 from thence.execution import live
+from thence.execution.binding import Stored, bind, change
 from thence.execution.capture.code import CodeState, capture_code, find_documents
 from thence.execution.capture.environment import Environment, capture_environment
 from thence.execution.capture.metrics import is_metrics_file, read_metrics
 from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
-from thence.execution.grouping import group_files
 from thence.execution.settings import FILE_NAME
 from thence.execution.site import Site
 from thence.execution.spool import End, Opened
 from thence.formats import registry
 from thence.model import codec
 from thence.model.ids import Digest
-from thence.model.names import ArtifactName
 from thence.model.paths import path_to_text
 from thence.model.records import (
     Code,
@@ -33,26 +31,15 @@ from thence.model.records import (
     RunStatus,
     encode_lines,
 )
-from thence.vault import tree
-from thence.vault.artifacts import Draft
 from thence.vault.logs import Appended, run_log
-from thence.vault.tree import TreeEntry
 from thence.vault.writer import Writer
 
 __all__ = ["seal"]
 
-_HEAD = 4096
+_HEAD = 8192
 _SEARCHED = 64 << 20
 _TEXT = 8 << 20
 _TRACEBACK = 8192
-
-
-class _Stored(NamedTuple):
-    """A file of the run, and the kind that its content was sniffed to be."""
-
-    use: FileUse
-    kind: Kind
-    media_type: str
 
 
 def seal(site: Site, opened: Opened, end: End, ledger: Ledger) -> RunSealed:
@@ -103,9 +90,10 @@ class _Sealer:
             stdout = self._store_stream(writer, "stdout")
             stderr = self._store_stream(writer, "stderr")
         self._site.vault.stats.save()
-        inputs = self._with_versions(inputs, {FileRole.INPUT}, self._used)
+        inputs = self._bind(inputs, FileRole.INPUT, self._used)
         if self._end.status is RunStatus.FINISHED:
-            outputs = self._with_versions(outputs, {FileRole.OUTPUT}, self._made)
+            # Of a run that failed the outputs are kept, but none becomes the latest version.
+            outputs = self._bind(outputs, FileRole.OUTPUT, self._made)
         uses = [item.use for item in (*inputs, *overwritten, *outputs)] + others
         files = encode_lines(uses)
         series = encode_lines(self._points)
@@ -186,7 +174,7 @@ class _Sealer:
         text, percent = path_to_text(name)
         return FileUse(path=text, percent=percent, role=role)
 
-    def _store_read(self, writer: Writer, state: FileState) -> _Stored:
+    def _store_read(self, writer: Writer, state: FileState) -> Stored:
         stored = self._store_state(writer, state, FileRole.INPUT)
         role = {Kind.CODE: FileRole.CODE, Kind.CONFIG: FileRole.CONFIG}.get(
             stored.kind, FileRole.INPUT
@@ -197,7 +185,7 @@ class _Sealer:
             self._params |= found
             if found:
                 role = FileRole.CONFIG
-        return stored._replace(use=_change(stored.use, role=role))
+        return stored._replace(use=change(stored.use, role=role))
 
     def _read_config(self, source: Path, path: str) -> dict[str, Param]:
         if not is_config_file(path):
@@ -209,8 +197,8 @@ class _Sealer:
         self._problems += [problem] if problem else []
         return params
 
-    def _store_state(self, writer: Writer, state: FileState, role: FileRole) -> _Stored:
-        use = _change(
+    def _store_state(self, writer: Writer, state: FileState, role: FileRole) -> Stored:
+        use = change(
             self._use(state.path, role),
             size=state.size_bytes,
             executable=state.executable,
@@ -219,21 +207,21 @@ class _Sealer:
         )
         name = state.path.name
         if state.why_not_kept is not None:
-            use = _change(use, why_not_kept=state.why_not_kept)
-            return _Stored(use, *registry.sniff(name, b""))
+            use = change(use, why_not_kept=state.why_not_kept)
+            return Stored(use, *registry.sniff(name, b""))
         if state.digest is not None:
             sniffed = registry.sniff(name, self._head_of(state.digest))
-            return _Stored(_change(use, digest=state.digest), *sniffed)
+            return Stored(change(use, digest=state.digest), *sniffed)
         source = state.kept or state.path
         try:
             info = writer.put_file(source)
         except ThenceError as error:
             self._problems.append(f"{use.path} could not be kept: {error.what}")
-            return _Stored(_change(use, why_not_kept="unreadable"), *registry.sniff(name, b""))
+            return Stored(change(use, why_not_kept="unreadable"), *registry.sniff(name, b""))
         if not state.redacted:
             self._remember(state, info.digest)
         sniffed = registry.sniff(name, _head(source))
-        return _Stored(_change(use, digest=info.digest, size=info.size_bytes), *sniffed)
+        return Stored(change(use, digest=info.digest, size=info.size_bytes), *sniffed)
 
     def _remember(self, state: FileState, digest: Digest) -> None:
         """Teach the stat cache, so that the next run need not copy the file."""
@@ -248,40 +236,40 @@ class _Sealer:
             read_at = int(self._opened.started.timestamp() * 1e9)
             self._site.vault.stats.remember(state.path, now, digest, read_at_ns=read_at)
 
-    def _store_output(self, writer: Writer, output: WrittenFile) -> _Stored:
+    def _store_output(self, writer: Writer, output: WrittenFile) -> Stored:
         use = self._use(output.path, FileRole.OUTPUT)
         name = output.path.name
         if output.secret:
             self._redactor.note_file(use.path)
-            use = _change(use, why_not_kept="secret")
-            return _Stored(use, *registry.sniff(name, b""))
+            use = change(use, why_not_kept="secret")
+            return Stored(use, *registry.sniff(name, b""))
         try:
             facts = output.path.stat()
-            use = _change(use, size=facts.st_size, executable=bool(facts.st_mode & 0o100))
+            use = change(use, size=facts.st_size, executable=bool(facts.st_mode & 0o100))
             sniffed = registry.sniff(name, _head(output.path))
             data = output.path.read_bytes() if facts.st_size <= _SEARCHED else b""
             found = self._redactor.contains(data)
             if found is None:
                 info = writer.put_file(output.path)
-                use = _change(use, digest=info.digest, size=info.size_bytes)
+                use = change(use, digest=info.digest, size=info.size_bytes)
             elif len(data) <= _TEXT and b"\0" not in data:
                 info = writer.put_bytes(self._redactor.scrub_bytes(data))
-                use = _change(use, digest=info.digest, size=info.size_bytes, redacted=True)
+                use = change(use, digest=info.digest, size=info.size_bytes, redacted=True)
             else:
                 self._redactor.note_file(use.path)
-                use = _change(use, why_not_kept="secret")
+                use = change(use, why_not_kept="secret")
                 self._problems.append(
                     f"{use.path} holds the secret {found} and is not text, so it was not kept"
                 )
         except (OSError, ThenceError) as error:
             self._problems.append(f"the output {use.path} could not be kept: {error}")
-            use = _change(use, why_not_kept="unreadable")
-            return _Stored(use, *registry.sniff(name, b""))
+            use = change(use, why_not_kept="unreadable")
+            return Stored(use, *registry.sniff(name, b""))
         if is_metrics_file(name):
             metrics, problem = read_metrics(use.path, data)
             self._metrics = {**metrics, **self._metrics}
             self._problems += [problem] if problem else []
-        return _Stored(use, *sniffed)
+        return Stored(use, *sniffed)
 
     def _store_documents(self, writer: Writer) -> Iterator[FileUse]:
         read = {state.path for state in self._ledger.reads}
@@ -303,7 +291,7 @@ class _Sealer:
                 continue
             use = self._store_state(writer, state, FileRole.PACKAGE).use
             place = path_to_text(f"{kept.reason}/{kept.place}")
-            yield _change(use, path=place.text, percent=place.percent, package=kept.package)
+            yield change(use, path=place.text, percent=place.percent, package=kept.package)
 
     def _store_stream(self, writer: Writer, name: str) -> Digest | None:
         path = self._spool.folder / name
@@ -319,7 +307,7 @@ class _Sealer:
             return bytes(piece[:_HEAD])
         return b""
 
-    def _folders(self, outputs: Iterable[_Stored]) -> tuple[str, ...]:
+    def _folders(self, outputs: Iterable[Stored]) -> tuple[str, ...]:
         """Folders of outputs that the run found: it may fail where it has to make them, or not."""
         parents = {
             item.use.path.rpartition("/")[0]
@@ -329,9 +317,18 @@ class _Sealer:
         made = self._ledger.made_folders
         return tuple(sorted(p for p in parents if p and str(self._root / p) not in made))
 
+    def _bind(self, items: list[Stored], role: FileRole, noted: list[Digest]) -> list[Stored]:
+        bound = bind(
+            self._site, items, role, run=self._opened.run, sources=self._used, now=self._end.ended
+        )
+        noted += bound.versions
+        self._appended += bound.appended
+        self._problems += bound.problems
+        return bound.items
+
     # Code and environment
 
-    def _code(self, writer: Writer, inputs: Iterable[_Stored]) -> Code:
+    def _code(self, writer: Writer, inputs: Iterable[Stored]) -> Code:
         files = [
             item.use.path
             for item in inputs
@@ -377,109 +374,6 @@ class _Sealer:
         if not found:
             return None
         return self._redactor.scrub_text(text[found[-1].start() :][-_TRACEBACK:]).strip()
-
-    # Versions
-
-    def _with_versions(
-        self, items: list[_Stored], roles: set[FileRole], noted: list[Digest]
-    ) -> list[_Stored]:
-        """Give each file below the root the version that holds it, made where there is none."""
-        known = _KnownVersions(self._site)
-        versions: dict[str, Digest] = {}
-        for item in items:
-            if _is_versioned(item.use, roles) and (found := known.find(item.use)):
-                versions[item.use.path] = found
-        by_path = {item.use.path: item for item in items if _is_versioned(item.use, roles)}
-        is_output = FileRole.OUTPUT in roles
-        for group in group_files(path for path in by_path if is_output or path not in versions):
-            prefix = f"{group.name}/" if group.is_folder else ""
-            members = [by_path[prefix + member] for member in group.members]
-            digest = self._commit(group.name, members, prefix, made=is_output)
-            if digest is not None:
-                versions |= {member.use.path: digest for member in members}
-        noted += dict.fromkeys(versions.values())
-        return [
-            item._replace(use=_change(item.use, version=versions.get(item.use.path)))
-            for item in items
-        ]
-
-    def _commit(
-        self, name: str, members: list[_Stored], prefix: str, *, made: bool
-    ) -> Digest | None:
-        entries = []
-        for item in members:
-            assert item.use.digest is not None
-            path = item.use.path[len(prefix) :] if prefix else item.use.path.rpartition("/")[2]
-            entries.append(
-                TreeEntry(path, item.use.size, item.use.digest, executable=item.use.executable)
-            )
-        with self._site.vault.writer() as writer:
-            info = writer.put_bytes(tree.encode(entries))
-        first = members[0]
-        metadata: dict[str, Any] = {} if prefix else {"media_type": first.media_type}
-        draft = Draft(
-            ArtifactName.from_path(name),
-            first.kind,
-            info.digest,
-            sum(entry.size for entry in entries),
-            len(entries),
-            metadata=metadata,
-            run=self._opened.run if made else None,
-            sources=tuple(dict.fromkeys(self._used)) if made else (),
-        )
-        try:
-            saved = self._site.artifacts.commit(draft, now=self._end.ended)
-        except ThenceError as error:
-            self._problems.append(f"{name} did not become a version: {error.what}")
-            return None
-        self._appended += saved.appended
-        return saved.digest
-
-
-class _KnownVersions:
-    """Versions that hold the files of this folder, by what `save` and `get` remembered."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._tracked = site.worktree.tracked()
-        self._trees: dict[Digest, dict[str, Digest]] = {}
-
-    def find(self, use: FileUse) -> Digest | None:
-        parts = use.path.split("/")
-        for end in range(len(parts), 0, -1):
-            item = self._tracked.get("/".join(parts[:end]))
-            if item is None:
-                continue
-            inside = "/".join([*([item.member] if item.member else []), *parts[end:]])
-            files = self._files(item.tree)
-            name = inside or parts[-1]
-            if files.get(name) == use.digest:
-                return item.version
-        return None
-
-    def _files(self, digest: Digest) -> dict[str, Digest]:
-        if digest not in self._trees:
-            try:
-                entries = tree.decode(self._site.vault.content.read(digest))
-            except NotFound:
-                entries = []
-            self._trees[digest] = {entry.path: entry.digest for entry in entries}
-        return self._trees[digest]
-
-
-def _is_versioned(use: FileUse, roles: set[FileRole]) -> bool:
-    return (
-        use.role in roles
-        and use.digest is not None
-        and not use.path.startswith("/")
-        and not use.percent
-        and not use.redacted
-    )
-
-
-def _change(use: FileUse, **changes: Any) -> FileUse:
-    fields = {name: getattr(use, name) for name in use.__struct_fields__}
-    return FileUse(**{**fields, **changes})
 
 
 def _head(path: Path) -> bytes:
