@@ -9,11 +9,11 @@ from typing import Literal, TypedDict
 from thence.errors import StorageError
 from thence.execution import audit, supervisor
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
-from thence.execution.program import find_program
+from thence.execution.program import CommandDenied, CommandNotFound, find_program
 from thence.execution.terminal import Output, Sink
 from thence.execution.watchdog import Watchdog
 
-__all__ = ["launch"]
+__all__ = ["CommandDenied", "CommandNotFound", "find_program", "launch"]
 
 
 class _Arguments(TypedDict):

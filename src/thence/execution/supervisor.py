@@ -321,5 +321,8 @@ class _Session:
     def close(self) -> None:
         """Let go of everything; what still runs is the watchdog's."""
         self._child.channel.close()
+        if self._pid is not None:  # we failed; without a byte from us the child ends at once
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._pid, os.WNOHANG)
         os.close(self._process_fd)
         self.listener.close()

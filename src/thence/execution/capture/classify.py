@@ -55,7 +55,9 @@ _HOME_DATA = (".cache/huggingface", ".cache/torch/hub", ".cache/kagglehub", ".ca
 _HOME = "home"
 _FONT_CACHE = re.compile(r"fontlist-v\d+\.json(\.matplotlib-lock)?$")
 _LIBRARY = re.compile(r"\.(so(\.\d+)*|dylib)$")
-_BYTECODE = re.compile(r"(?P<folder>.*/)__pycache__/(?P<module>[^/]+)\.[a-z]+-?\d+[^/]*\.pyc")
+_BYTECODE = re.compile(
+    r"(?P<folder>.*/)__pycache__/(?P<module>[^/]+?)\.[a-z]+-?\d+t?(\.opt-[^./]+)?\.pyc", re.DOTALL
+)
 
 _TEXT_SUFFIX = re.compile(
     r"\.(bash|bib|c|cc|cfg|cmake|conf|cpp|css|cu|cuh|cwl|do|env|go|gradle|h|hpp|html|hydra|ini|ipynb"

@@ -419,7 +419,7 @@ class FileLedger:
                     if before is not None:
                         overwritten.append(before)
             reads = [
-                state if path in self._written and path not in untouched else _checked(state)
+                state if path in self._written and path not in untouched else state.checked()
                 for path, state in self._reads.items()
             ]
             return Ledger(
@@ -480,29 +480,3 @@ def _files_below(folder: str) -> Iterator[str]:
             count += 1
             if count >= _FOLDER_LIMIT:
                 return
-
-
-def _checked(state: FileState) -> FileState:
-    """The state with what the file's signature says now."""
-    status = _status(str(state.path))
-    if status is not None and state.signature is not None:
-        now = Signature.of(status)
-        if now == state.signature:
-            return state
-        if now[:4] == state.signature[:4] and _has_same_bytes(state):
-            return state  # only its mode or its number of names changed
-    why = "changed" if state.is_deferred else state.why_not_kept
-    return state._replace(changed_during_run=True, why_not_kept=why)
-
-
-def _has_same_bytes(state: FileState) -> bool:
-    if state.kept is None or state.redacted:
-        return False
-    try:
-        with open(state.kept, "rb") as then, open(state.path, "rb") as now:
-            while chunk := then.read(1 << 20):
-                if chunk != now.read(1 << 20):
-                    return False
-            return not now.read(1)
-    except OSError:
-        return False

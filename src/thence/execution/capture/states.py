@@ -65,6 +65,32 @@ class FileState(NamedTuple):
             changed_during_run=copy.unstable,
         )
 
+    def checked(self) -> "FileState":
+        """The same with what the file at the path says now, at the end of the run."""
+        try:
+            now = Signature.of(os.stat(self.path))
+        except OSError:
+            now = None
+        if self.signature is not None and now is not None:
+            if now == self.signature:
+                return self
+            if now[:4] == self.signature[:4] and self._has_bytes_of_copy():
+                return self  # only its mode or its number of names changed
+        why = "changed" if self.is_deferred else self.why_not_kept
+        return self._replace(changed_during_run=True, why_not_kept=why)
+
+    def _has_bytes_of_copy(self) -> bool:
+        if self.kept is None or self.redacted:
+            return False
+        try:
+            with self.kept.open("rb") as then, self.path.open("rb") as now:
+                while chunk := then.read(1 << 20):
+                    if chunk != now.read(1 << 20):
+                        return False
+                return not now.read(1)
+        except OSError:
+            return False
+
     def to_plain(self) -> dict[str, Any]:
         """As JSON holds it; what holds its default is left out."""
         plain: dict[str, Any] = {"path": str(self.path)}
