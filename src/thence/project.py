@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thence.errors import InvalidInput, NotFound
-from thence.execution import giving, keeping
+from thence.execution import annotating, giving, keeping
 from thence.execution.giving import Given
 from thence.execution.keeping import Metadata, SavedVersion
 from thence.execution.site import Site, find_root, make_site, open_site
@@ -27,17 +27,13 @@ from thence.index.views import (
 )
 from thence.model.names import Alias, ArtifactName, RunRef, is_path, parse_ref
 from thence.model.records import (
-    ArtifactEdit,
     FileRole,
     FileUse,
     Kind,
-    RunEdit,
     RunStatus,
     Verdict,
-    VersionEdit,
 )
 from thence.vault.difference import Diff
-from thence.vault.logs import run_log
 from thence.vault.status import PathStatus, status
 from thence.vault.tree import TreeEntry
 
@@ -186,13 +182,7 @@ class Project:
             NotFound: There is no such version.
             InvalidInput: The alias is none, or a reserved word.
         """
-        version = giving.resolve(self.site, ref).version
-        self.site.ingest(
-            self.site.artifacts.move_alias(
-                version.artifact, Alias(alias), version.record, note=note
-            )
-        )
-        return self._again(version)
+        return annotating.set_alias(self.site, ref, alias, note=note)
 
     def tag(self, ref: str, tags: Mapping[str, str | None]) -> None:
         """Set tags of a version or a run; a tag of None is removed.
@@ -200,15 +190,7 @@ class Project:
         Raises:
             NotFound: There is no such version or run.
         """
-        parsed = parse_ref(ref)
-        if isinstance(parsed, RunRef):
-            run = self.find_run(ref).run
-            edit = RunEdit(run=run, tags=dict(tags))
-            self.site.ingest(self.site.vault.append(run_log(run), edit, by=self.site.author))
-            return
-        version = giving.resolve(self.site, ref).version
-        change = VersionEdit(version=version.record, tags=dict(tags))
-        self.site.ingest(self.site.artifacts.edit(version.artifact, change))
+        annotating.set_tags(self.site, ref, tags)
 
     def describe(
         self, name: str, description: str | None = None, *, doc: PathLike | None = None
@@ -219,19 +201,7 @@ class Project:
             NotFound: There is no such artifact or file.
             InvalidInput: There is nothing to say.
         """
-        if description is None and doc is None:
-            raise InvalidInput(
-                "nothing to say", hint="Give a sentence, or a Markdown file with --doc FILE."
-            )
-        self.refresh()
-        artifact = artifact_questions.artifact(self.site.index, ArtifactName(name)).name
-        card = None
-        if doc is not None:
-            with self.site.vault.writer() as writer:
-                card = writer.put_file(Path(doc)).digest
-        edit = ArtifactEdit(artifact=artifact, description=description, card=card)
-        self.site.ingest(self.site.artifacts.edit(artifact, edit))
-        return artifact_questions.artifact(self.site.index, artifact)
+        return annotating.describe(self.site, name, description, card=doc)
 
     def rollback(self, name: str, ref: str) -> SavedVersion:
         """Make an old version's content the latest version; nothing in the history is lost.
@@ -462,6 +432,3 @@ class Project:
             NotFound: There is no such run.
         """
         return run_questions.run_files(self.site.index, self.find_run(ref).run, role)
-
-    def _again(self, version: VersionDetail) -> VersionDetail:
-        return version_questions.version_by_record(self.site.index, version.record)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -111,10 +110,11 @@ class _Executed(NamedTuple):
 class _Watch:
     """Notes what a reproduction must not do, and what it looked for in vain."""
 
-    def __init__(self, original: str, root: Path, base: Path) -> None:
+    def __init__(self, original: str, root: Path, ours: tuple[Path, ...]) -> None:
         self._original = original.rstrip("/") + "/"
         self._root = str(root) + "/"
-        self._allowed = (str(base) + "/", sys.prefix.rstrip("/") + "/")
+        # A project that is reproduced where it ran has its own caches below the original root.
+        self._allowed = tuple(f"{folder}/" for folder in ours)
         self.outside: dict[str, None] = {}
         self.absent: dict[str, None] = {}
         self.connections: dict[str, None] = {}
@@ -288,7 +288,8 @@ class _Reproduction:
 
     def _execute(self, restored: Restored, rebuilt: Rebuilt) -> _Executed:
         sealed = self._sealed
-        watch = _Watch(sealed.root, restored.root, self._base)
+        caches = self._site.local / "cache"
+        watch = _Watch(sealed.root, restored.root, (self._base, caches))
         if sealed.python is not None and rebuilt.python is None:
             return _Executed(None, "the environment could not be rebuilt", watch)
         command = [fill_in(word, self._secrets) for word in sealed.command]
