@@ -23,6 +23,7 @@ from thence.model.records import SensorReport
 __all__ = ["parse_events", "report", "supervise"]
 
 _GRACE_S = 0.25
+_PREFIX = "thence-sensor-"
 _SITECUSTOMIZE = """\
 import thence_sensor_child, thence_sensor_natives
 thence_sensor_child.start(thence_sensor_natives.Natives)
@@ -183,6 +184,10 @@ def parse_events(data: bytes) -> tuple[list[FileEvent], bytes]:
     return events, data
 
 
+def _is_planted(path: str) -> bool:
+    return os.path.basename(path).startswith(_PREFIX)
+
+
 class _Observer:
     """Hears the events of all Python processes of a command, one at a time."""
 
@@ -196,7 +201,7 @@ class _Observer:
         self._first_failure = ""
         self._was_heard = False
         # Not below the spool: the address of a socket has at most 107 bytes.
-        self._folder = Path(tempfile.mkdtemp(prefix="thence-sensor-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         shutil.copyfile(child.__file__, self._folder / "thence_sensor_child.py")
         shutil.copyfile(natives.__file__, self._folder / "thence_sensor_natives.py")
         (self._folder / "sitecustomize.py").write_text(_SITECUSTOMIZE, encoding="utf-8")
@@ -218,7 +223,10 @@ class _Observer:
 
     def planted(self, env: Mapping[str, str]) -> dict[str, str]:
         """The environment with the hook in it."""
-        paths = [str(self._folder), *filter(None, [env.get("PYTHONPATH", "")])]
+        before = env.get("PYTHONPATH", "").split(os.pathsep)
+        # Not also the hook of an observer around us: what it told its children is about it.
+        others = [path for path in before if path and not _is_planted(path)]
+        paths = [str(self._folder), *others]
         return {
             **env,
             child.FOLDER_VARIABLE: str(self._folder),

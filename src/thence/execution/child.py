@@ -54,14 +54,18 @@ def open_words(flags: int) -> tuple[str, str]:
 class Watcher:
     """Turns audit events into events for `emit`; nothing that fails here reaches the program.
 
+    Args:
+        emit: Called with action, path, target, pid and detail.
+        folder: Of the observer; children that are told it are observed too.
+
     Attributes:
         active: Whether it emits.
     """
 
-    def __init__(self, emit: Emit, variable: str = FOLDER_VARIABLE) -> None:
+    def __init__(self, emit: Emit, folder: str = "") -> None:
         self.active = True
         self._emit = emit
-        self._variable = variable
+        self._folder = folder
         self._seen: set[str] = set()
         self._local = _local()
         self._handlers: dict[str, Callable[[tuple[Any, ...]], None]] = {
@@ -174,8 +178,9 @@ class Watcher:
             found = (os.path.join(folder, name) for folder in folders)
             path = next((p for p in found if os.path.exists(p)), name)
         path = _absolute(path)
-        known = self._variable in (os.environ if env is None else env)
-        observed = known and not _is_isolated(words) and _is_python(path)
+        # In another observer's environment it will report to that one, and not to ours.
+        folder = os.environ.get(FOLDER_VARIABLE) if env is None else _value(env, FOLDER_VARIABLE)
+        observed = folder == self._folder != "" and not _is_isolated(words) and _is_python(path)
         self.tell("execute", path, "", "" if observed else "unobserved")
 
     def _connect(self, args: tuple[Any, ...]) -> None:
@@ -257,6 +262,11 @@ def _absolute(path: Any, folder: int = -1) -> str:
     return os.path.abspath(text) if text else ""
 
 
+def _value(env: Any, name: str) -> str:
+    """What a variable is set to in an environment, whose names may be text or bytes."""
+    return next((os.fsdecode(env[key]) for key in env if os.fsdecode(key) == name), "")
+
+
 def _by_mode(mode: str) -> str:
     if "w" in mode or "x" in mode:
         return "truncate"
@@ -294,7 +304,7 @@ def start(wrap_natives: Callable[[Watcher], object]) -> None:
     # Programs must not find the folder among their modules; their children have PYTHONPATH.
     sys.path[:] = [entry for entry in sys.path if entry != folder]
     if folder and os.path.isdir(folder):
-        watcher = Watcher(Channel(folder).send)
+        watcher = Watcher(Channel(folder).send, folder)
         watcher.guarded(lambda _: _introduce(watcher), None)
         sys.addaudithook(watcher.hook)
         wrap_natives(watcher)

@@ -10,6 +10,7 @@ from thence.errors import StorageError
 from thence.execution import audit, supervisor
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
 from thence.execution.program import CommandDenied, CommandNotFound, find_program
+from thence.execution.seccomp import SensorUnavailable
 from thence.execution.terminal import Output, Sink
 from thence.execution.watchdog import Watchdog
 
@@ -86,12 +87,18 @@ def launch(
             "on_resize": output.follow_size,
         }
         problems = _tell_of_input(on_event)
-        if reason is None:
-            ended = supervisor.supervise(command, **arguments)
-        else:
-            ended = audit.supervise(command, **arguments, why=reason)
+        ended = _watch(command, arguments, reason)
     problems += [*ended.problems, *output.problems, *filter(None, [watchdog.problem])]
     return ended._replace(problems=tuple(problems))
+
+
+def _watch(command: Sequence[str], arguments: _Arguments, reason: str | None) -> Ended:
+    if reason is None:
+        try:
+            return supervisor.supervise(command, **arguments)
+        except SensorUnavailable as error:  # it was there a moment ago; nothing has run yet
+            reason = str(error)
+    return audit.supervise(command, **arguments, why=reason)
 
 
 def _tell_of_input(on_event: OnEvent) -> list[str]:

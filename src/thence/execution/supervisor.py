@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import platform
+import re
 import select
 import signal
 import socket
@@ -37,7 +38,8 @@ def probe() -> str | None:
     if sys.platform != "linux":
         return f"Seccomp is a feature of Linux, and this is {sys.platform}."
     release = platform.release()
-    if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < _MINIMUM_KERNEL:
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found and (int(found[1]), int(found[2])) < _MINIMUM_KERNEL:
         return f"The kernel is {release}; the sensor needs Linux 5.9."
     try:
         child = seccomp.fork(_open_null)

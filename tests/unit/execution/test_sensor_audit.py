@@ -138,6 +138,20 @@ def test_the_users_own_sitecustomize_still_runs(watched: Watched) -> None:
     assert "a" in watched.seen(Action.READ)
 
 
+def test_a_run_inside_a_run_is_told_by_the_inner_one(watched: Watched) -> None:
+    code = (
+        "import os, sys\n"
+        "from thence.execution.launch import launch\n"
+        "seen = []\n"
+        "launch([sys.executable, '-c', 'open(\"a\")'], cwd='.', env=os.environ,\n"
+        "       on_event=seen.append, sensor='audit-hook')\n"
+        "assert sum(e.path.endswith('/a') for e in seen) == 1, seen\n"
+    )
+    ended = watched.python(code)
+    assert ended.exit_code == 0
+    assert ended.report.completeness == "partial"  # and the outer one says so
+
+
 def test_threads_and_forks_at_once(watched: Watched) -> None:
     watched.python(
         "import os, threading\n"
