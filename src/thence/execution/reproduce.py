@@ -353,7 +353,9 @@ class _Reproduction:
                 value := self._secret_variable(one.name, one.placeholder)
             ):
                 recorded[one.name] = value
-        recorded.pop("VIRTUAL_ENV", None)
+        # Of the machine, not of the work; without bytecode each run would compile every package.
+        for name in ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"):
+            recorded.pop(name, None)
         on_path = [str(folder) for folder in restored.packages]
         folders = recorded.pop("PYTHONPATH", "").split(os.pathsep)
         on_path += [self._relocate(folder, restored.root) for folder in folders if folder]
