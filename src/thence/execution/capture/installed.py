@@ -60,7 +60,7 @@ class Installed:
         name, _, version = stem.partition("-")
         if ending == "egg-info":
             version = version.partition("-py")[0]
-        self.name = canonicalize_name(name)
+        self.name: str = canonicalize_name(name)
         self.version = version
 
     def __repr__(self) -> str:

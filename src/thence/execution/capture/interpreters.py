@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Interpreter", "find_interpreters", "read_pyvenv_cfg"]
+__all__ = ["Interpreter", "describe_interpreter", "find_interpreters", "read_pyvenv_cfg"]
 
 _PYTHON_NAME = re.compile(r"(python|pypy)(\d+(\.\d+)*)?t?(\.exe)?")
 _QUESTION_TIMEOUT_S = 10.0
@@ -82,6 +82,11 @@ def find_interpreters(opened: Iterable[str], executed: Iterable[str]) -> list[In
             if interpreter is not None:
                 found[key] = interpreter
     return list(found.values())
+
+
+def describe_interpreter(program: str) -> Interpreter | None:
+    """Version and place of an interpreter, by asking it; None where it does not answer."""
+    return _describe(program, _prefix_of(program))
 
 
 def read_pyvenv_cfg(path: str | Path) -> dict[str, str]:
