@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from queue import SimpleQueue
+from queue import LifoQueue
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
@@ -89,7 +89,8 @@ class Writer:
         self._waiting: list[_Recipe] = []
         self._count = max(1, lanes)
         self._lanes: list[Lane] = []
-        self._free: SimpleQueue[Lane | None] = SimpleQueue()
+        # Last in, first out: one thread keeps to one lane, so that a small save is one pack.
+        self._free: LifoQueue[Lane | None] = LifoQueue()
         for _ in range(self._count):
             self._free.put(None)
         self._hasher = ThreadPoolExecutor(self._count, thread_name_prefix="thence-hash")
