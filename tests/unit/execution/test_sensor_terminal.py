@@ -174,12 +174,12 @@ def test_a_background_process_that_keeps_the_pipe_open_does_not_hold_us(
     done = tmp_path / "ended"
     started = time.monotonic()
     process = subprocess.Popen(
-        arguments(sensor, "sh", "-c", "echo first; (sleep 3; echo last) &"),
+        arguments(sensor, "sh", "-c", "echo first; (sleep 8; echo last) &"),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
     )
     assert process.wait(20) == 0
-    assert time.monotonic() - started < 2.8
+    assert time.monotonic() - started < 7
     assert done.exists()
     # What comes later still arrives: the watchdog passes it on.
     assert process.stdout is not None
