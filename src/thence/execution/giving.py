@@ -10,7 +10,6 @@ from thence.errors import InvalidInput, NotFound
 from thence.execution import live
 from thence.execution.keeping import SavedVersion, commit
 from thence.execution.site import Site
-from thence.formats import registry
 from thence.index import runs as run_questions
 from thence.index import versions as version_questions
 from thence.index.views import RunDetail, VersionDetail
@@ -183,6 +182,8 @@ def load(site: Site, ref: str, *, allow_pickle: bool = False, trusted: Iterable[
         MissingExtra: A package is needed for it.
         DataDamaged: A content is damaged.
     """
+    from thence.formats import registry  # 20 ms, which listing names need not pay
+
     found = resolve(site, ref)
     entries = files_of(site, found)
     with tempfile.TemporaryDirectory(prefix="thence-") as name:

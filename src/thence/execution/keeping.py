@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from thence.errors import InvalidInput
 from thence.execution import live
 from thence.execution.site import Site
-from thence.formats import registry
 from thence.index import versions as questions
 from thence.index.views import VersionDetail
 from thence.model.ids import Digest, RunId
@@ -149,6 +148,8 @@ def save_object(
         AlreadyExists: The name is taken by another kind or spelling.
         StorageError: The store failed.
     """
+    from thence.formats import registry  # 20 ms, which listing names need not pay
+
     artifact = ArtifactName(name)
     dumped = registry.dump(obj, name=artifact.rpartition("/")[2], allow_pickle=allow_pickle)
     with site.vault.writer() as writer:
@@ -204,6 +205,8 @@ def version_of(site: Site, record: Digest) -> VersionDetail:
 
 def _sniff(gathered: Gathered, content: Content) -> tuple[Kind, dict[str, Any]]:
     """The kind of most bytes of a tree; for a single file its media type too."""
+    from thence.formats import registry
+
     entries = [entry for entry in gathered.entries if not entry.link]
     if len(entries) == 1:
         sniffed = registry.sniff(entries[0].path, _head(content, entries[0]))
