@@ -19,7 +19,10 @@ __all__ = ["alias_history", "aliases", "artifact", "artifacts"]
 _COMPARED_NAMES = 2_000
 
 _SELECT = """
-SELECT artifact, name, kind, description, card, created, changed, latest, versions, deleted
+SELECT artifact, name, kind, description, card, created, changed, latest, versions, deleted, (
+    SELECT version.size_bytes FROM versions AS version
+    WHERE version.artifact = artifacts.artifact AND version.number = artifacts.latest
+)
 FROM artifacts
 """
 
@@ -108,12 +111,25 @@ def _summaries(index: Index, found: list[Any]) -> list[ArtifactSummary]:
             created=datetime.fromisoformat(created),
             changed=datetime.fromisoformat(changed),
             latest=latest,
+            size_bytes=size_bytes,
             versions=versions,
             deleted=deleted,
             tags=tags.get(key, {}),
             aliases=current.get(key, ()),
         )
-        for key, name, kind, description, card, created, changed, latest, versions, deleted in found
+        for (
+            key,
+            name,
+            kind,
+            description,
+            card,
+            created,
+            changed,
+            latest,
+            versions,
+            deleted,
+            size_bytes,
+        ) in found
     ]
 
 

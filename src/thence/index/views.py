@@ -79,6 +79,7 @@ class ArtifactSummary(msgspec.Struct, frozen=True, kw_only=True):
         kind: Of the latest version.
         changed: When the latest version was created.
         latest: Number of the latest version that is not deleted; None where all are.
+        size_bytes: Of the latest version.
         versions: How many are not deleted.
         card: Content digest of its documentation.
     """
@@ -90,6 +91,7 @@ class ArtifactSummary(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
     changed: datetime
     latest: int | None
+    size_bytes: int | None
     versions: int
     deleted: int
     tags: dict[str, str]

@@ -1,0 +1,69 @@
+"""Answers as JSON Lines: every field of a record, nothing left out."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from thence.index.views import RunSummary, VersionSummary
+from thence.model.codec import format_time
+
+__all__ = ["dumps", "plain", "run_fields", "version_fields"]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it.
+
+    Records and named tuples become objects with all their fields; times are RFC 3339 in UTC;
+    numbers that JSON has not become "NaN", "Infinity" and "-Infinity", as in the JSON mapping of
+    Protocol Buffers.
+    """
+    if value is None or type(value) in {bool, int}:
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else _name(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        # Names of files may hold bytes that are not UTF-8.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, msgspec.Struct):
+        return {field: plain(getattr(value, field)) for field in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {field: plain(getattr(value, field)) for field in value._fields}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return plain(str(value))
+
+
+def version_fields(version: VersionSummary) -> dict[str, Any]:
+    """The fields of a version, with its ref and without the record that they were made from."""
+    found: dict[str, Any] = {"ref": version.ref, **plain(version)}
+    found.pop("original", None)
+    return found
+
+
+def run_fields(run: RunSummary) -> dict[str, Any]:
+    """The fields of a run, with its ref and without the record of its beginning."""
+    found: dict[str, Any] = {"ref": f"run:{run.run}", **plain(run)}
+    found.pop("opened", None)
+    return found
+
+
+def _name(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON."""
+    return json.dumps(plain(value), ensure_ascii=False)
