@@ -8,7 +8,7 @@ import numpy as np
 
 from thence.project import Project
 
-ROWS = 2_650_000
+ROWS = 3_060_000
 
 
 def _lines() -> list[bytes]:

@@ -1,19 +1,22 @@
 """Judging a reproduction: each result against the original, then the run as a whole."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from thence.errors import DataDamaged, NotFound
 from thence.execution.settings import ResultSettings
 from thence.formats import registry
 from thence.formats.base import CompareContext
+from thence.model.ids import Digest
 from thence.model.paths import path_from_text
 from thence.model.records import Comparison, FileRole, FileUse, Finding, Grade
 from thence.store.failures import failures_of
 from thence.vault.content import Content
 
-__all__ = ["Evidence", "compare_results", "conclude", "results_of"]
+__all__ = ["Evidence", "Result", "compare_results", "conclude", "results_of"]
 
 _ORDER = list(Grade)
 
@@ -33,20 +36,46 @@ class Evidence(NamedTuple):
     exit_codes: tuple[int | None, int | None]
 
 
-def results_of(uses: Iterable[FileUse], settings: ResultSettings) -> list[FileUse]:
+class Result(NamedTuple):
+    """One thing to compare.
+
+    Attributes:
+        path: How the verdict names it; its end tells the format.
+        original: Content digest; None where it was not kept.
+        reproduced: Where the new one should be.
+        redacted: Secrets in the original were replaced.
+        why_not_kept: Where there is no original.
+    """
+
+    path: str
+    original: Digest | None
+    reproduced: Path
+    redacted: bool = False
+    why_not_kept: str | None = None
+
+
+def results_of(uses: Iterable[FileUse], settings: ResultSettings, root: Path) -> list[Result]:
     """The outputs of a run that count as its results."""
-    return [use for use in uses if use.role is FileRole.OUTPUT and settings.is_result(use.path)]
+    return [
+        Result(
+            use.path,
+            use.digest,
+            root / path_from_text(use.path, percent=use.percent),
+            use.redacted,
+            use.why_not_kept,
+        )
+        for use in uses
+        if use.role is FileRole.OUTPUT and settings.is_result(use.path)
+    ]
 
 
 def compare_results(
-    results: Iterable[FileUse],
+    results: Iterable[Result],
     content: Content,
     *,
-    root: Path,
     originals: Path,
-    inputs: Mapping[str, Path],
     settings: ResultSettings,
-    python: Path | None,
+    context: CompareContext,
     progress: Callable[[str], None],
 ) -> list[Comparison]:
     """Grade each result; never raises for what the files are.
@@ -54,48 +83,43 @@ def compare_results(
     Args:
         results: As recorded.
         content: Where the original bytes are.
-        root: Where the reproduced ones are.
         originals: An empty folder for the original ones.
-        inputs: Restored inputs, on which models are compared by what they predict.
         settings: Tolerances.
-        python: Interpreter of the reproduced environment.
+        context: Inputs and interpreter of the reproduction.
         progress: Is told which result is compared.
+
+    Raises:
+        StorageError: The originals cannot be written.
     """
     graded = []
-    for number, use in enumerate(results):
-        progress(f"comparing {use.path}")
-        path = path_from_text(use.path, percent=use.percent)
-        reproduced = root / path
-        if use.digest is None:
-            detail = f"the original was not kept: {use.why_not_kept}"
-            graded.append(Comparison(path=use.path, grade=Grade.UNCHECKED, detail=detail))
-            continue
-        if not reproduced.is_file():
-            detail = "the reproduction did not write it"
-            graded.append(Comparison(path=use.path, grade=Grade.MISSING, detail=detail))
-            continue
-        original = originals / str(number) / reproduced.name
-        try:
-            with failures_of(f"write {original}"):
-                original.parent.mkdir(parents=True)
-            content.write_to(use.digest, original)
-        except (NotFound, DataDamaged) as error:
-            detail = f"the original cannot be read: {error.what}"
-            graded.append(Comparison(path=use.path, grade=Grade.UNCHECKED, detail=detail))
-            continue
-        context = CompareContext(
-            tolerance=settings.tolerance_of(use.path), inputs=inputs, python=python, root=root
-        )
-        found = registry.compare(original, reproduced, use.path, context)
-        if use.redacted and found.grade is not Grade.IDENTICAL:
-            found = Comparison(
-                path=use.path,
-                grade=Grade.UNCHECKED,
-                rule=found.rule,
-                detail="a secret was replaced in the original, and it is not the same otherwise",
-            )
-        graded.append(found)
+    for number, result in enumerate(results):
+        progress(f"comparing {result.path}")
+        folder = originals / str(number)
+        with failures_of(f"make {folder}"):
+            folder.mkdir(parents=True)
+        own = msgspec.structs.replace(context, tolerance=settings.tolerance_of(result.path))
+        graded.append(_compare(result, content, folder, own))
     return graded
+
+
+def _compare(result: Result, content: Content, folder: Path, context: CompareContext) -> Comparison:
+    if result.original is None:
+        detail = f"the original was not kept: {result.why_not_kept}"
+        return Comparison(path=result.path, grade=Grade.UNCHECKED, detail=detail)
+    if not result.reproduced.is_file():
+        detail = "the reproduction did not write it"
+        return Comparison(path=result.path, grade=Grade.MISSING, detail=detail)
+    original = folder / result.reproduced.name
+    try:
+        content.write_to(result.original, original)
+    except (NotFound, DataDamaged) as error:
+        detail = f"the original cannot be read: {error.what}"
+        return Comparison(path=result.path, grade=Grade.UNCHECKED, detail=detail)
+    found = registry.compare(original, result.reproduced, result.path, context)
+    if result.redacted and found.grade is not Grade.IDENTICAL:
+        detail = "a secret was replaced in the original, and it is not the same otherwise"
+        return Comparison(path=result.path, grade=Grade.UNCHECKED, rule=found.rule, detail=detail)
+    return found
 
 
 def conclude(evidence: Evidence) -> tuple[Finding, tuple[str, ...]]:

@@ -3,11 +3,11 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from thence.errors import AlreadyExists, InvalidInput, ThenceError
+from thence.errors import AlreadyExists, DataDamaged, InvalidInput, NotFound, ThenceError
 from thence.execution import live
 from thence.execution.capture.environment import Environment
 from thence.execution.capture.host import capture_host
@@ -15,12 +15,14 @@ from thence.execution.capture.placeholders import PLACEHOLDER, match
 from thence.execution.capture.placeholders import restore as fill_in
 from thence.execution.events import Action, Ended, FileEvent
 from thence.execution.giving import resolve_run
-from thence.execution.judging import Evidence, compare_results, conclude, results_of
+from thence.execution.judging import Evidence, Result, compare_results, conclude, results_of
 from thence.execution.launch import launch
+from thence.execution.lending import Lent, lend, remade
 from thence.execution.rebuild import Rebuilt, rebuild_environment
 from thence.execution.restore import Restored, check_elsewhere, restore_files
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
+from thence.formats.base import CompareContext
 from thence.model import codec
 from thence.model.records import (
     Comparison,
@@ -33,7 +35,8 @@ from thence.model.records import (
     decode_lines,
 )
 from thence.store.failures import failures_of
-from thence.vault.checkout import digest_of_file
+from thence.vault import tree
+from thence.vault.checkout import check_out, digest_of_file
 from thence.vault.logs import run_log
 
 __all__ = ["reproduce"]
@@ -147,6 +150,7 @@ class _Reproduction:
         self._progress = progress
         self._content = site.vault.content
         self._started = site.clock()
+        self._environment = self._read_environment()
         self._host = capture_host()
         known = match(site.secret_key(), dict(os.environ))
         by_name = {one.placeholder: one.name for one in sealed.withheld if one.placeholder}
@@ -167,9 +171,9 @@ class _Reproduction:
         self._lay_over(restored, rebuilt)
         self._note_secrets()
         self._compare_hosts()
+        lent = self._lend(uses, restored)
         executed = self._execute(restored, rebuilt)
-        settings = self._settings(uses)
-        results = self._compare(uses, restored, rebuilt, settings) if executed.ended else ()
+        results = self._compare(uses, restored, rebuilt, lent) if executed.ended else ()
         asked = {
             **wrong,
             **{
@@ -238,14 +242,24 @@ class _Reproduction:
                     self._deviations.append(f"{FILE_NAME} was not understood: {error.why}")
         return ResultSettings()
 
-    def _environment(self) -> Environment:
+    def _read_environment(self) -> Environment:
         if self._sealed.environment is None:
             return Environment()
         return codec.decode(self._content.read(self._sealed.environment), Environment)
 
+    def _lend(self, uses: list[FileUse], restored: Restored) -> Lent | None:
+        """A project for a program that uses thence itself."""
+        if not any(one.name == "thence" for one in self._environment.distributions):
+            return None
+        try:
+            return lend(self._site, self._sealed, uses, restored.root)
+        except (NotFound, DataDamaged) as error:
+            self._missing.append(f"a version that the run loaded: {error.what}")
+            return None
+
     def _rebuild(self) -> Rebuilt:
         rebuilt = rebuild_environment(
-            self._environment(),
+            self._environment,
             self._base / "environment",
             progress=self._progress,
             cache=self._site.local / "cache" / "environments",
@@ -391,25 +405,41 @@ class _Reproduction:
     # Comparing
 
     def _compare(
-        self, uses: list[FileUse], restored: Restored, rebuilt: Rebuilt, settings: ResultSettings
+        self,
+        uses: list[FileUse],
+        restored: Restored,
+        rebuilt: Rebuilt,
+        lent: Lent | None,
     ) -> tuple[Comparison, ...]:
+        settings = self._settings(uses)
+        results = results_of(uses, settings, restored.root)
+        if lent is not None:
+            results += self._saved_results(lent)
         inputs = {
             use.path: restored.root / use.path
             for use in uses
             if use.role is FileRole.INPUT and not use.path.startswith("/")
         }
-        return tuple(
-            compare_results(
-                results_of(uses, settings),
-                self._content,
-                root=restored.root,
-                originals=self._base / "original",
-                inputs=inputs,
-                settings=settings,
-                python=rebuilt.python,
-                progress=self._progress,
-            )
+        context = CompareContext(inputs=inputs, python=rebuilt.python, root=restored.root)
+        graded = compare_results(
+            results,
+            self._content,
+            originals=self._base / "original",
+            settings=settings,
+            context=context,
+            progress=self._progress,
         )
+        return tuple(graded)
+
+    def _saved_results(self, lent: Lent) -> Iterator[Result]:
+        """What the program saved as versions, from inside."""
+        again = remade(lent, self._base / "live")
+        for number, version in enumerate(lent.made):
+            folder = self._base / "saved" / str(number)
+            check_out(again.get(version.artifact, ()), lent.site.vault.content, folder)
+            for entry in tree.decode(self._content.read(version.tree)):
+                path = f"{version.artifact}:{entry.path}"
+                yield Result(path, entry.digest, folder / entry.path)
 
 
 def _system(host: Host) -> str:
