@@ -1,3 +1,4 @@
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -103,6 +104,24 @@ def test_damage_inside_is_named_and_clear_repairs_it(path: Path) -> None:
         assert index.ingest(logs.items()) == 300
     with Index(path) as index:
         assert len(names(index)) == 300
+
+
+def test_who_finds_the_damage_second_waits_and_leaves_the_new_file(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database" * 100)
+    replaced: list[sqlite3.Connection] = []
+    with path.with_name("index.sqlite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = threading.Thread(target=lambda: replaced.append(connection.replace(path)))
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+        path.unlink()
+        with Index(path) as index:
+            index.ingest(sample("a"))
+    second.join(30)
+    assert replaced[0].execute("SELECT name FROM artifacts").fetchall() == [("a",)]
+    replaced[0].close()
 
 
 def test_a_database_of_something_else_is_not_touched(path: Path) -> None:

@@ -136,3 +136,11 @@ def test_bytes_of_another_digest_are_not_taken_for_the_content() -> None:
     (item,) = logs.items()
     forged = encode_lines([MetricPoint(name="auc", value=1.0)])
     assert not [row for row in rows(item, {series: forged}) if row.table == "contents"]
+
+
+def test_nan_is_null_and_infinity_is_itself() -> None:
+    logs = SampleLogs()
+    logs.version("a", metrics={"x": float("nan"), "y": float("inf")})
+    (item,) = logs.items()
+    found = [row.values[-1] for row in rows(item, {}) if row.table == "version_metric_edits"]
+    assert found == [None, float("inf")]

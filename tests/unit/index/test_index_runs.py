@@ -99,6 +99,25 @@ def test_a_run_that_was_recovered_and_then_ended_shows_its_real_end() -> None:
     assert run_detail(index, RUN).uses == ()
 
 
+def test_the_first_beginning_counts() -> None:
+    logs = SampleLogs()
+    first = logs.opened(RUN, name="first")
+    logs.opened(RUN, name="second")
+    index = indexed(logs)
+    assert [r.name for r in runs(index)] == ["first"]
+    assert run_detail(index, RUN).opened == first
+
+
+def test_a_verdict_that_comes_later_shows_in_the_list() -> None:
+    logs = SampleLogs()
+    logs.sealed(RUN)
+    index = indexed(logs)
+    assert runs(index)[0].finding is None
+    logs.verdict(RUN, finding=Finding.DIFFERS)
+    index.ingest(logs.items()[-1:])
+    assert runs(index)[0].finding is Finding.DIFFERS
+
+
 def test_runs_come_newest_first_filtered_and_in_pages() -> None:
     logs = SampleLogs()
     for number in range(6):
