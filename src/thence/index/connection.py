@@ -12,7 +12,6 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 from thence.errors import DataDamaged, InternalError, InvalidInput, StorageError
@@ -196,6 +195,8 @@ def _drop_all(connection: sqlite3.Connection) -> None:
 
 
 def _statements() -> Iterator[str]:
+    from importlib.resources import files  # 6 ms, needed when an index is made
+
     # `executescript` commits first; the schema must come in one transaction with its version.
     statement = ""
     for line in files(__package__).joinpath("schema.sql").read_text("utf-8").splitlines(True):
