@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thence.errors import InvalidInput, NotFound
 from thence.execution import annotating, giving, keeping
 from thence.execution.giving import Given
 from thence.execution.keeping import Metadata, SavedVersion
@@ -15,17 +14,9 @@ from thence.index import artifacts as artifact_questions
 from thence.index import runs as run_questions
 from thence.index import status as status_questions
 from thence.index import versions as version_questions
+from thence.index import views
 from thence.index.refresh import Refreshed
-from thence.index.views import (
-    AliasChange,
-    ArtifactSummary,
-    IndexStatus,
-    RunDetail,
-    RunSummary,
-    VersionDetail,
-    VersionSummary,
-)
-from thence.model.names import Alias, ArtifactName, RunRef, is_path, parse_ref
+from thence.model.names import Alias, ArtifactName, RunRef, parse_ref
 from thence.model.records import (
     FileRole,
     FileUse,
@@ -102,7 +93,7 @@ class Project:
         """
         return self.site.refresh(full=full)
 
-    def index_status(self) -> IndexStatus:
+    def index_status(self) -> views.IndexStatus:
         """Counts, size and problems of the index."""
         self.refresh()
         return status_questions.index_status(self.site.index)
@@ -145,7 +136,7 @@ class Project:
         metrics: Mapping[str, float] | None = None,
         doc: PathLike | None = None,
         allow_pickle: bool = False,
-    ) -> VersionDetail:
+    ) -> views.VersionDetail:
         """Save an object under a name, or a path (a `Path`, or text that begins with `./`).
 
         Takes DataFrames, arrays, dictionaries and lists, text, bytes, matplotlib figures and fitted
@@ -158,24 +149,9 @@ class Project:
             StorageError: The store failed.
         """
         metadata = Metadata(kind, note, tags or {}, metrics or {}, doc)
-        if isinstance(obj, os.PathLike) or (isinstance(obj, str) and is_path(obj)):
-            (saved,) = keeping.save_paths(self.site, [obj], metadata, name=name)
-            return saved.version
-        if name is None:
-            raise InvalidInput(
-                "an object needs a name", hint='Give one: thence.save(table, "sales-clean")'
-            )
-        if isinstance(obj, str) and obj and "\n" not in obj and os.path.exists(obj):
-            raise InvalidInput(
-                f"{obj!r} could be a path or a text",
-                why="There is a file or folder of that name.",
-                hint=f'Write "./{obj}" for the file, or {obj!r}.encode() for the text.',
-            )
-        return keeping.save_object(
-            self.site, obj, name, metadata, allow_pickle=allow_pickle
-        ).version
+        return keeping.save(self.site, obj, name, metadata, allow_pickle=allow_pickle).version
 
-    def alias(self, ref: str, alias: str, *, note: str | None = None) -> VersionDetail:
+    def alias(self, ref: str, alias: str, *, note: str | None = None) -> views.VersionDetail:
         """Point an alias at a version.
 
         Raises:
@@ -194,7 +170,7 @@ class Project:
 
     def describe(
         self, name: str, description: str | None = None, *, doc: PathLike | None = None
-    ) -> ArtifactSummary:
+    ) -> views.ArtifactSummary:
         """Say what an artifact is: a sentence, a card (a Markdown file), or both.
 
         Raises:
@@ -245,26 +221,18 @@ class Project:
             MissingExtra: A package is needed for it.
             DataDamaged: A content is damaged.
         """
-        if isinstance(ref, os.PathLike) or is_path(ref):
-            from thence.formats import registry
-
-            path = Path(ref).expanduser()
-            if not path.exists():
-                raise NotFound(
-                    f"there is no file {path}",
-                    hint="Text without ./ is taken as a ref; with it, as a path.",
-                )
-            return registry.load_file(path, allow_pickle=allow_pickle, trusted=trusted)
         return giving.load(self.site, ref, allow_pickle=allow_pickle, trusted=trusted)
 
     # Asking
 
-    def ls(self, *, kind: Kind | None = None, prefix: str | None = None) -> list[ArtifactSummary]:
+    def ls(
+        self, *, kind: Kind | None = None, prefix: str | None = None
+    ) -> list[views.ArtifactSummary]:
         """All artifacts, sorted by name."""
         self.refresh()
         return artifact_questions.artifacts(self.site.index, kind=kind, prefix=prefix)
 
-    def show(self, ref: str) -> VersionDetail | RunDetail:
+    def show(self, ref: str) -> views.VersionDetail | views.RunDetail:
         """Everything about a version or a run.
 
         Raises:
@@ -276,7 +244,7 @@ class Project:
             return self.find_run(ref)
         return giving.resolve(self.site, ref).version
 
-    def artifact(self, name: str) -> ArtifactSummary:
+    def artifact(self, name: str) -> views.ArtifactSummary:
         """An artifact as a whole.
 
         Raises:
@@ -293,7 +261,7 @@ class Project:
         """
         return giving.files_of(self.site, giving.resolve(self.site, ref))
 
-    def history(self, name: str) -> list[VersionSummary]:
+    def history(self, name: str) -> list[views.VersionSummary]:
         """The versions of an artifact, the newest first.
 
         Raises:
@@ -302,7 +270,7 @@ class Project:
         self.refresh()
         return version_questions.versions(self.site.index, ArtifactName(name))
 
-    def alias_history(self, name: str, alias: str | None = None) -> list[AliasChange]:
+    def alias_history(self, name: str, alias: str | None = None) -> list[views.AliasChange]:
         """The moves of an artifact's aliases, the last one first."""
         self.refresh()
         only = None if alias is None else Alias(alias)
@@ -337,7 +305,7 @@ class Project:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         sensor: "Sensor" = "auto",
-    ) -> RunDetail:
+    ) -> views.RunDetail:
         """Run a command under capture, with this process's terminal, and seal the run.
 
         Raises:
@@ -372,7 +340,7 @@ class Project:
         options = record.RunOptions(name, experiment, note, tags or {}, params or {})
         return session.run(self.site, options)
 
-    def recover(self) -> list[RunDetail]:
+    def recover(self) -> list[views.RunDetail]:
         """Seal the runs whose recorder died.
 
         Raises:
@@ -410,14 +378,14 @@ class Project:
         experiment: str | None = None,
         status: RunStatus | None = None,
         limit: int | None = None,
-    ) -> list[RunSummary]:
+    ) -> list[views.RunSummary]:
         """The runs, the newest first."""
         self.refresh()
         return run_questions.runs(
             self.site.index, experiment=experiment, status=status, limit=limit
         )
 
-    def find_run(self, ref: str) -> RunDetail:
+    def find_run(self, ref: str) -> views.RunDetail:
         """Everything about a run; a version means the run that made it.
 
         Raises:

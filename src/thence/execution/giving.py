@@ -13,7 +13,7 @@ from thence.execution.site import Site
 from thence.index import runs as run_questions
 from thence.index import versions as version_questions
 from thence.index.views import RunDetail, VersionDetail
-from thence.model.names import ArtifactName, RunRef, VersionRef, parse_ref
+from thence.model.names import ArtifactName, RunRef, VersionRef, is_path, parse_ref
 from thence.model.paths import path_to_text
 from thence.vault import tree
 from thence.vault.artifacts import Draft
@@ -172,11 +172,23 @@ def _file_target(name: str, destination: str | os.PathLike[str] | None) -> Path:
     return path / name if path.is_dir() or given.endswith("/") else path
 
 
-def load(site: Site, ref: str, *, allow_pickle: bool = False, trusted: Iterable[str] = ()) -> Any:
+def load(
+    site: Site,
+    ref: str | os.PathLike[str],
+    *,
+    allow_pickle: bool = False,
+    trusted: Iterable[str] = (),
+) -> Any:
     """The object that a version holds, as it was saved; a file as its format is usually read.
 
+    Args:
+        site: Where from.
+        ref: A ref; or the path of a file on disk (a `Path`, or text that begins with `./`).
+        allow_pickle: Load pickles too, which can run any code.
+        trusted: Names of further types that may be made.
+
     Raises:
-        NotFound: There is no such version or path.
+        NotFound: There is no such version, path or file.
         InvalidInput: It is a folder of several files.
         Denied: It is a pickle, or holds types that are not trusted.
         MissingExtra: A package is needed for it.
@@ -184,27 +196,34 @@ def load(site: Site, ref: str, *, allow_pickle: bool = False, trusted: Iterable[
     """
     from thence.formats import registry  # 20 ms, which listing names need not pay
 
+    if isinstance(ref, os.PathLike) or is_path(ref):
+        path = Path(ref).expanduser()
+        if not path.exists():
+            raise NotFound(
+                f"there is no file {path}",
+                hint="Text without ./ is taken as a ref; with it, as a path.",
+            )
+        return registry.load_file(path, allow_pickle=allow_pickle, trusted=trusted)
     found = resolve(site, ref)
     entries = files_of(site, found)
+    is_object = found.path is None and "format" in found.version.metadata
+    if not is_object and len(entries) != 1:
+        near = f"{found.version.ref}:{entries[0].path}" if entries and not found.path else "a file"
+        raise InvalidInput(
+            f"{ref} is a folder of {len(entries)} files",
+            why="Only single files and saved objects can be loaded.",
+            hint=f"Load one of them, such as {near}, or get them all: thence get {ref}",
+            about=ref,
+        )
     with tempfile.TemporaryDirectory(prefix="thence-") as name:
         folder = Path(name)
         check_out(entries, site.vault.content, folder)
-        metadata = found.version.metadata
         live.tell(live.UsedVersion(version=found.version.record))
-        if found.path is None and "format" in metadata:
+        if is_object:
+            metadata = found.version.metadata
             return registry.load(folder, metadata, allow_pickle=allow_pickle, trusted=trusted)
-        if len(entries) != 1:
-            raise InvalidInput(
-                f"{ref} is a folder of {len(entries)} files",
-                why="Only single files and saved objects can be loaded.",
-                hint=f"Load one of them, {ref}:{entries[0].path}, or get them all: thence get {ref}"
-                if entries
-                else None,
-                about=ref,
-            )
-        return registry.load_file(
-            folder / entries[0].path, allow_pickle=allow_pickle, trusted=trusted
-        )
+        path = folder / entries[0].path
+        return registry.load_file(path, allow_pickle=allow_pickle, trusted=trusted)
 
 
 def compare(site: Site, old: str, new: str) -> Diff:

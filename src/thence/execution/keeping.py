@@ -11,7 +11,7 @@ from thence.execution.site import Site
 from thence.index import versions as questions
 from thence.index.views import VersionDetail
 from thence.model.ids import Digest, RunId
-from thence.model.names import ArtifactName
+from thence.model.names import ArtifactName, is_path
 from thence.model.paths import path_to_text
 from thence.model.records import Kind
 from thence.vault.artifacts import Draft
@@ -21,10 +21,11 @@ from thence.vault.saving import Gathered, gather
 from thence.vault.tree import TreeEntry
 from thence.vault.worktree import Tracked
 
-__all__ = ["Metadata", "SavedVersion", "commit", "name_of", "save_object", "save_paths"]
+__all__ = ["Metadata", "SavedVersion", "commit", "name_of", "save", "save_object", "save_paths"]
 
 _HEAD = 8192
 _SNIFFED_FILES = 200
+_PATH_LENGTH = 200
 
 
 class Metadata(NamedTuple):
@@ -135,6 +136,37 @@ def _save_group(
         for member in members
     )
     return saved._replace(skipped=gathered.skipped)
+
+
+def save(
+    site: Site, obj: Any, name: str | None, metadata: Metadata, *, allow_pickle: bool = False
+) -> SavedVersion:
+    """Save an object under a name, or a path (a `Path`, or text that begins with `./`).
+
+    Raises:
+        InvalidInput: The object cannot be saved safely, or a name is missing.
+        As `save_paths` and `save_object`.
+    """
+    if isinstance(obj, os.PathLike) or (isinstance(obj, str) and is_path(obj)):
+        (saved,) = save_paths(site, [Path(obj).expanduser()], metadata, name=name)
+        return saved
+    if name is None:
+        raise InvalidInput(
+            "an object needs a name", hint='Give one: thence.save(table, "sales-clean")'
+        )
+    if (
+        isinstance(obj, str)
+        and "\n" not in obj
+        and len(obj) < _PATH_LENGTH
+        and obj
+        and Path(obj).exists()
+    ):
+        raise InvalidInput(
+            f"{obj!r} could be a path or a text",
+            why="There is a file or folder of that name.",
+            hint=f'Write "./{obj}" for the file, or {obj!r}.encode() for the text.',
+        )
+    return save_object(site, obj, name, metadata, allow_pickle=allow_pickle)
 
 
 def save_object(

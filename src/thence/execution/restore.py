@@ -86,7 +86,7 @@ def restore_files(
         for folder in (root, root / sealed.cwd, base / "home", *(root / f for f in sealed.folders)):
             folder.mkdir(parents=True, exist_ok=True)
     wanted = [use for use in uses if use.role in _RESTORED or use.role is FileRole.PACKAGE]
-    progress(f"restoring {len(wanted)} files")
+    progress(f"restoring {len(wanted)} {'file' if len(wanted) == 1 else 'files'}")
     for use in wanted:
         path = path_from_text(use.path, percent=use.percent)
         if use.role is FileRole.PACKAGE:
