@@ -38,10 +38,6 @@ Progress = Callable[[int, int], None]
 PathLike = str | os.PathLike[str]
 
 
-def _silent(files: int, size: int) -> None:
-    """Report nothing."""
-
-
 class Project:
     """A project: a folder with `.thence/`, its store and its index.
 
@@ -110,7 +106,7 @@ class Project:
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
         doc: PathLike | None = None,
-        progress: Progress = _silent,
+        progress: Progress = lambda files, size: None,
     ) -> list[SavedVersion]:
         """Save files and folders; with a name all of them are one artifact, else each its own.
 
@@ -196,7 +192,7 @@ class Project:
         destination: PathLike | None = None,
         *,
         force: bool = False,
-        progress: Progress = _silent,
+        progress: Progress = lambda files, size: None,
     ) -> Given:
         """Write a version to disk; nothing unsaved is overwritten without `force`.
 
