@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
+from thence.execution.capture.secret_names import is_harmless
 from thence.execution.capture.secret_shapes import find_shapes
 
 __all__ = [
@@ -29,16 +30,6 @@ __all__ = [
 
 PLACEHOLDER = re.compile(r"<secret:[0-9a-f]{16}>")
 MIN_LEARNT_LENGTH = 6
-
-WELL_KNOWN = {
-    *("password", "passwd", "secret", "secrets", "default", "changeme", "postgres", "postgresql"),
-    *("mysql", "redis", "airflow", "minioadmin", "minio123", "guest", "admin", "administrator"),
-    *("testing", "test123", "example", "localhost", "token", "python", "public", "private"),
-    *("username", "database", "production", "development", "staging", "readonly", "anonymous"),
-    *("123456", "1234567", "12345678", "123456789", "qwerty", "letmein", "welcome", "master"),
-    *("required", "optional", "placeholder", "number", "integer", "boolean", "object", "string"),
-}
-"""Known to everybody, so hiding them protects nothing, and replacing them spoils every text."""
 
 
 def find_placeholders(text: str) -> list[str]:
@@ -85,7 +76,7 @@ def is_worth_learning(value: str) -> bool:
     """Whether a secret can be replaced wherever it appears without spoiling all texts."""
     return (
         len(value) >= MIN_LEARNT_LENGTH
-        and value.lower() not in WELL_KNOWN
+        and not is_harmless(value)
         and not value.isspace()
         # Else the placeholders themselves would be replaced.
         and value not in "<secret:"

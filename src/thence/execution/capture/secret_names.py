@@ -9,8 +9,9 @@ import itertools
 import math
 import re
 from collections import Counter
+from functools import lru_cache
 
-__all__ = ["is_secret", "split_words"]
+__all__ = ["is_harmless", "is_secret", "names_a_secret", "split_words"]
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_WORD = re.compile(r"[^A-Za-z0-9]+")
@@ -102,15 +103,33 @@ _REFERENCES = {
 _HARMLESS_VALUE = re.compile(
     r"""
     | true | false | yes | no | on | off | none | null | nil | nan | ~ | auto | default
-    | \$\{[^}]*\} | \$\w+ | \$\(.*\) | \{\{.*\}\} | %\(\w+\)s | %\w+% | @\w+@
-    | <[^>]*> | \{[^}]*\} | \[[A-Z_0-9]+\] | \*+ | x{3,} | \.{3}
+    | \$\{[^}]*\}
+    | (?-i:\$([A-Z_][A-Z0-9_]*|[a-z_]+)) | \$\(.*\) | \{\{.*\}\} | %\(\w+\)s | %\w+% | @\w+@
+    | <[^>]*> | \{[^}]*\} | \#[0-9a-f]{3,8} | (basic|bearer|token|apikey)\s*:?
+    | \[[A-Z_0-9]+\] | \*+ | x{3,} | \.{3}
     | [\w./-]+\.(py|ipynb|csv|tsv|json|jsonl|ya?ml|toml|txt|parquet|sh|db|html?|md|log|pkl|pt)
     | (os\.)?(environ|getenv).* | oc\.env:.* | env:\w+ | !\w+ .*
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_SOFT = {"auth", "cookie", "token", "pass", "pat", "bearer", "dsn"}
+_STRONG_BEFORE = {
+    *("api", "access", "secret", "refresh", "session", "sas", "db", "smtp", "user", "mail", "ftp"),
+    *("ldap", "admin", "root", "mysql", "pg", "proxy", "basic"),
+}
+_IDENTIFIER = re.compile(r"[A-Za-z]+([_.-][A-Za-z]+)+|[a-z]+([A-Z][a-z]+)+")
+_TEMPLATE = re.compile(r"\{[^{}]*\}|%\([^)]*\)[sdr]|%[sdr]|[^A-Za-z0-9]")
 _MAY_HAVE_BLANKS = {"passphrase", "authorization", "string", "dsn", "bearer", "cookie"}
 _PROSE = re.compile(r"[A-Z][\w'()]*([ ,.:;/]+[\w'()*]+)+[.:?!]*")
+_WELL_KNOWN = {
+    *("pass", "pwd", "pw", "user", "foo", "bar", "test", "key", "my_password", "password1"),
+    *("password", "passwd", "secret", "secrets", "default", "changeme", "postgres", "postgresql"),
+    *("mysql", "redis", "airflow", "minioadmin", "minio123", "guest", "admin", "administrator"),
+    *("testing", "test123", "example", "localhost", "token", "python", "public", "private"),
+    *("username", "database", "production", "development", "staging", "readonly", "anonymous"),
+    *("123456", "1234567", "12345678", "123456789", "qwerty", "letmein", "welcome", "master"),
+    *("required", "optional", "placeholder", "number", "integer", "boolean", "object", "string"),
+}
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _PATH = re.compile(r"(~|\.{1,2}|[A-Za-z]:)?[/\\](.*)")
 _RANDOM_ALPHABET = re.compile(r"[A-Za-z0-9+/_=.~-]{32,512}")
@@ -136,7 +155,8 @@ def split_words(name: str) -> list[str]:
     >>> split_words("AWS_SECRET-accessKey.id")
     ['aws', 'secret', 'access', 'key', 'id']
     """
-    return [word.lower() for word in _NO_WORD.split(_CAMEL.sub("_", name)) if word]
+    spaced = _CAMEL.sub("_", name.replace("OAuth", "Oauth"))
+    return [word.lower() for word in _NO_WORD.split(spaced) if word]
 
 
 def is_secret(name: str, value: str) -> str | None:
@@ -147,17 +167,42 @@ def is_secret(name: str, value: str) -> str | None:
     Returns:
         `name` or `randomness`.
     """
+    if is_harmless(value):
+        return None
     words = split_words(name)
-    if words and _names_a_secret(words) and _may_be_secret(words, value):
+    if words and names_a_secret(name) and _may_be_secret(words, value):
         return "name"
     if not (words and _IDENTITY_WORDS.intersection(words)) and _looks_random(value):
         return "randomness"
     return None
 
 
+@lru_cache(maxsize=1 << 16)
+def names_a_secret(name: str) -> bool:
+    """Whether a name is that of a secret: `API_KEY`, `db.password`, not `max_tokens`."""
+    words = split_words(name)
+    return bool(words) and _names_a_secret(words)
+
+
+def is_harmless(value: str) -> bool:
+    """Whether a value cannot be a secret whatever it is called.
+
+    References (`${KEY}`, `{key}`), blanks to be filled in (`<key>`, `***`), file names, and words
+    that everybody knows: hiding `password` or `postgres` protects nothing, spoils every text that
+    the word stands in, and leaves code that cannot be given back.
+    """
+    text = value.strip()
+    return (
+        not text
+        or text.lower() in _WELL_KNOWN
+        or bool(_HARMLESS_VALUE.fullmatch(text))
+        or (("{" in text or "%" in text) and len(_TEMPLATE.sub("", text)) < 6)
+    )
+
+
 def _names_a_secret(words: list[str]) -> bool:
     last = words[-1]
-    if last in {"value", "string", "str", "plain", "raw", "text", "prod", "dev", "test", "b64"}:
+    if last in {"value", "plain", "raw", "prod", "dev", "test", "b64"}:
         words = words[:-1] or words
         last = words[-1]
     if words[0] in _OF_A_SWITCH:
@@ -190,8 +235,6 @@ def _names_a_secret(words: list[str]) -> bool:
 
 def _may_be_secret(words: list[str], value: str) -> bool:
     text = value.strip()
-    if _HARMLESS_VALUE.fullmatch(text):
-        return False
     if _NUMBER.fullmatch(text):
         # A password may be digits; `auth_token: 512` is a setting.
         digits = text.isdigit() and len(text)
@@ -200,12 +243,15 @@ def _may_be_secret(words: list[str], value: str) -> bool:
         return False
     if " " in text and not _MAY_HAVE_BLANKS.intersection(words) and _PROSE.fullmatch(text):
         return False
-    if words == ["token"] and text.isalpha() and len(text) < 20:
-        return False  # a word of a text: `{"token": "international"}`
     if set(split_words(text)) <= {*words, "your", "my", "the"}:
         return False  # `--password PASSWORD`, `api_key=api_key`
-    is_soft = words[-1] in {"auth", "cookie", "token", "pass"}
-    return not (is_soft and len(text) < 6)  # `auth: ldap`, `token: word`
+    if _IDENTIFIER.fullmatch(text) and names_a_secret(text):
+        return False  # the name of another: `"key": "aws_secret_access_key"`
+    # These words have other meanings (`auth: ldap`, `pass: bandpass`, a word of a text): what they
+    # name must look like a key, too.
+    is_soft = words[-1] in _SOFT and not _STRONG_BEFORE.intersection(words)
+    has_digit = any(map(str.isdigit, text))
+    return not is_soft or (len(text) >= 6 and has_digit) or len(text) >= 16
 
 
 def _looks_random(text: str) -> bool:

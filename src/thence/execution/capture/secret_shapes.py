@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from thence.execution.capture.secret_names import is_harmless
+
 __all__ = ["Span", "find_shapes"]
 
 
@@ -34,12 +36,16 @@ def _shape(name: str, markers: str, pattern: str, flags: int = 0) -> _Shape:
 _B = r"(?<![A-Za-z0-9])"
 _E = r"(?![A-Za-z0-9])"
 # A placeholder that stands there already is not replaced again.
+_NEWLINE = r"(?:[\s\"']|\\[rn])"
 _NOT_YET = r"(?!<secret:)"
 
 _SHAPES = (
+    # Whole blocks, and broken off ones whose lines are nothing but base64: the mere mention of the
+    # first line in a text is no key.
     _shape("private key", "PRIVATE", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-           r"(?:[^-]|-(?!----)){0,65536}"
-           r"(?:-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?"),
+           rf"{_NEWLINE}*(?:[A-Z][\w-]{{1,30}}: [^\r\n\\]{{0,100}}{_NEWLINE}+){{0,6}}"
+           r"(?:[A-Za-z0-9+/=\s\\\"',]{1,65536}-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+           rf"|(?:[ \t\"']*[A-Za-z0-9+/=]{{16,}}[ \t\"',]*(?:{_NEWLINE}+|\Z))+)"),
     _shape("AWS access key", "AKIA ASIA", rf"{_B}A[KS]IA[0-9A-Z]{{16}}{_E}"),
     _shape("GitHub token", "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
            rf"{_B}(?:gh[pousr]_[A-Za-z0-9]{{36,255}}|github_pat_[A-Za-z0-9_]{{22,255}}){_E}"),
@@ -70,9 +76,9 @@ _SHAPES = (
     _shape("Azure client secret", "8Q~", rf"{_B}[\w~.-]{{3}}8Q~[\w~.-]{{31,34}}"),
     _shape("Telegram token", ":AA", r"(?<!\d)\d{8,10}:AA[\w-]{33}(?![\w-])"),
     _shape("password in a URL", "://",
-           rf"\w://[^\s/:@\"'<>?#]{{0,200}}:(?P<v>{_NOT_YET}[^\s/@\"'<>]{{1,256}})@(?=[\w.\[{{$%-])"),
+           rf"://[^\s/:@\"'<>?#]{{0,200}}:(?P<v>{_NOT_YET}[^\s/@\"'<>]{{1,256}})@(?=[\w.\[{{$%-])"),
     _shape("token in a URL", "://",
-           r"\w://(?P<v>(?=[\w.-]*\d)[\w.-]{20,256})(?::x-oauth-basic)?@(?=\w)"),
+           r"://(?P<v>(?=[\w.-]*\d)[\w.-]{20,256})(?::x-oauth-basic)?@(?=\w)"),
     _shape("signature in a URL", "sig= ignature= oken= key= Key= KEY= assword= ecret=",
            r"[?&;](?:sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature|"
            r"(?:access_?|auth_?|api_?|id_?|refresh_?|private_?)?token|api_?key|subscription-key|"
@@ -102,5 +108,5 @@ def find_shapes(text: str) -> Iterator[Span]:
         if any(marker in text for marker in shape.markers):
             for match in shape.pattern.finditer(text):
                 start, end = match.span("v" if "v" in shape.pattern.groupindex else 0)
-                if end > start:
+                if end > start and not is_harmless(text[start:end]):
                     yield Span(start, end, shape.name)
