@@ -27,19 +27,26 @@ def group_files(paths: Iterable[str], *, many: int = MANY) -> list[Group]:
     """Group relative paths: a folder with more than `many` of them, at any depth, is one artifact.
 
     Of nested folders the innermost that still holds that many is taken, so that `data/train` and
-    `data/test` stay apart.
+    `data/test` stay apart; the few files beside such folders keep their own names.
 
     >>> [g.name for g in group_files(["a.csv", "b/c.csv"])]
     ['a.csv', 'b/c.csv']
+    >>> [g.name for g in group_files(["out/m.json", "out/png/1", "out/png/2"], many=1)]
+    ['out/m.json', 'out/png']
     """
     files = sorted(set(paths))
-    below: Counter[str] = Counter()
-    for path in files:
-        for folder in _parents(path):
-            below[folder] += 1
+    # How many files of a folder, at any depth, are not in the group of a folder inside of it.
+    loose = Counter(path.rpartition("/")[0] for path in files)
+    folders = {folder for path in files for folder in _parents(path)}
+    chosen = set()
+    for folder in sorted(folders, key=lambda folder: -folder.count("/")):
+        if loose[folder] > many:
+            chosen.add(folder)
+        else:
+            loose[folder.rpartition("/")[0]] += loose[folder]
     homes: dict[str, list[str]] = {}
     for path in files:
-        home = next((folder for folder in _parents(path) if below[folder] > many), "")
+        home = next((folder for folder in _parents(path) if folder in chosen), "")
         homes.setdefault(home, []).append(path)
     groups = [Group(path, (path,), is_folder=False) for path in homes.pop("", [])]
     for folder, members in homes.items():
