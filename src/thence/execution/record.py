@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from thence.errors import DataDamaged, NotFound
+from thence.errors import DataDamaged, NotFound, ThenceError
 from thence.execution import live
 from thence.execution.capture.classify import is_short_text
 from thence.execution.capture.files import FileLedger
@@ -126,25 +126,41 @@ def execute(
         live.RUN_VARIABLE: spool.run,
     }
     try:
-        with _output_files(opened) as (stdout, stderr):
-            ended = launch(
-                command,
-                cwd=cwd,
-                env=variables,
-                on_event=opened.ledger.on_event,
-                sensor=sensor,
-                stdout=stdout,
-                stderr=stderr,
-            )
-        with _unhurried():
+        failure: ThenceError | None = None
+        try:
+            with _output_files(opened) as (stdout, stderr):
+                ended = launch(
+                    command,
+                    cwd=cwd,
+                    env=variables,
+                    on_event=opened.ledger.on_event,
+                    sensor=sensor,
+                    stdout=stdout,
+                    stderr=stderr,
+                )
             end = _end_of(site, ended)
+        except ThenceError as error:  # it could not be started
+            failure, end = error, _not_started(site, error)
+        with _unhurried():
             spool.write_end(end)
             seal(site, opened, end, opened.ledger.finish())
     except BaseException:
         spool.release()
         raise
     spool.discard()
+    if failure is not None:
+        raise failure
     return spool.run
+
+
+def _not_started(site: Site, error: ThenceError) -> End:
+    return End(
+        ended=site.clock(),
+        status=RunStatus.FAILED,
+        sensor=SensorReport(name="none", completeness="partial", not_seen=("nothing ran",)),
+        exit_code=error.exit_status,
+        problems=(f"{error.what}. {error.why}",),
+    )
 
 
 def _end_of(site: Site, ended: Ended) -> End:
