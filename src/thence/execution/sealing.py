@@ -1,15 +1,16 @@
 """Sealing a run: from its spool to one record, and the versions that it used and made."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from thence.errors import ThenceError
 from thence.execution import live
 from thence.execution.binding import Stored, bind, change
 from thence.execution.capture.code import CodeState, capture_code, find_documents
 from thence.execution.capture.environment import Environment, capture_environment
-from thence.execution.capture.metrics import is_metrics_file, read_metrics
+from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
 from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
@@ -17,6 +18,7 @@ from thence.execution.settings import FILE_NAME
 from thence.execution.site import Site
 from thence.execution.spool import End, Opened
 from thence.formats import registry
+from thence.formats.base import Sniffed
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.paths import path_to_text
@@ -35,6 +37,8 @@ from thence.vault.logs import Appended, run_log
 from thence.vault.writer import Writer
 
 __all__ = ["seal"]
+
+T = TypeVar("T")
 
 _HEAD = 8192
 _SEARCHED = 64 << 20
@@ -149,7 +153,9 @@ class _Sealer:
     # What the program said
 
     def _read_live_lines(self) -> None:
-        for line in live.read_lines(self._spool.folder):
+        nothing: list[live.Line] = []
+        folder = self._spool.folder
+        for line in self._probe("what was logged", lambda: list(live.read_lines(folder)), nothing):
             match line:
                 case live.LoggedMetric():
                     self._points.append(line.to_point())
@@ -181,7 +187,11 @@ class _Sealer:
         )
         source = state.kept or (state.path if state.digest is None else None)
         if source is not None and stored.use.digest is not None:
-            found = self._read_config(source, stored.use.path)
+            found = self._probe(
+                f"the params in {stored.use.path}",
+                lambda: self._read_config(source, stored.use.path),
+                dict[str, Param](),
+            )
             self._params |= found
             if found:
                 role = FileRole.CONFIG
@@ -205,23 +215,35 @@ class _Sealer:
             redacted=state.redacted,
             changed_during_run=state.changed_during_run,
         )
-        name = state.path.name
         if state.why_not_kept is not None:
-            use = change(use, why_not_kept=state.why_not_kept)
-            return Stored(use, *registry.sniff(name, b""))
+            return self._sniffed(change(use, why_not_kept=state.why_not_kept), b"")
         if state.digest is not None:
-            sniffed = registry.sniff(name, self._head_of(state.digest))
-            return Stored(change(use, digest=state.digest), *sniffed)
+            head = self._probe(f"the kind of {use.path}", lambda: self._head_of(state), b"")
+            return self._sniffed(change(use, digest=state.digest), head)
         source = state.kept or state.path
         try:
             info = writer.put_file(source)
         except ThenceError as error:
             self._problems.append(f"{use.path} could not be kept: {error.what}")
-            return Stored(change(use, why_not_kept="unreadable"), *registry.sniff(name, b""))
+            return self._sniffed(change(use, why_not_kept="unreadable"), b"")
         if not state.redacted:
             self._remember(state, info.digest)
-        sniffed = registry.sniff(name, _head(source))
-        return Stored(change(use, digest=info.digest, size=info.size_bytes), *sniffed)
+        use = change(use, digest=info.digest, size=info.size_bytes)
+        return self._sniffed(use, _head(source))
+
+    def _sniffed(self, use: FileUse, head: bytes) -> Stored:
+        name = use.path.rpartition("/")[2]
+        kind, media_type = self._probe(
+            f"the kind of {use.path}",
+            lambda: registry.sniff(name, head),
+            Sniffed(Kind.FILE, "application/octet-stream"),
+        )
+        return Stored(use, kind, media_type)
+
+    def _probe(self, name: str, function: Callable[[], T], otherwise: T) -> T:
+        value, problem = attempt(name, function)
+        self._problems += [problem] if problem else []
+        return otherwise if value is None else value
 
     def _remember(self, state: FileState, digest: Digest) -> None:
         """Teach the stat cache, so that the next run need not copy the file."""
@@ -238,15 +260,12 @@ class _Sealer:
 
     def _store_output(self, writer: Writer, output: WrittenFile) -> Stored:
         use = self._use(output.path, FileRole.OUTPUT)
-        name = output.path.name
         if output.secret:
             self._redactor.note_file(use.path)
-            use = change(use, why_not_kept="secret")
-            return Stored(use, *registry.sniff(name, b""))
+            return self._sniffed(change(use, why_not_kept="secret"), b"")
         try:
             facts = output.path.stat()
             use = change(use, size=facts.st_size, executable=bool(facts.st_mode & 0o100))
-            sniffed = registry.sniff(name, _head(output.path))
             data = output.path.read_bytes() if facts.st_size <= _SEARCHED else b""
             found = self._redactor.contains(data)
             if found is None:
@@ -263,13 +282,16 @@ class _Sealer:
                 )
         except (OSError, ThenceError) as error:
             self._problems.append(f"the output {use.path} could not be kept: {error}")
-            use = change(use, why_not_kept="unreadable")
-            return Stored(use, *registry.sniff(name, b""))
-        if is_metrics_file(name):
-            metrics, problem = read_metrics(use.path, data)
+            return self._sniffed(change(use, why_not_kept="unreadable"), b"")
+        if is_metrics_file(use.path):
+            metrics, problem = self._probe(
+                f"the metrics in {use.path}",
+                lambda: read_metrics(use.path, data),
+                FoundMetrics({}),
+            )
             self._metrics = {**metrics, **self._metrics}
             self._problems += [problem] if problem else []
-        return Stored(use, *sniffed)
+        return self._sniffed(use, _head(output.path))
 
     def _store_documents(self, writer: Writer) -> Iterator[FileUse]:
         read = {state.path for state in self._ledger.reads}
@@ -302,8 +324,9 @@ class _Sealer:
         # Once more: a secret may have been learnt after it was printed.
         return writer.put_bytes(self._redactor.scrub_bytes(data)).digest if data else None
 
-    def _head_of(self, digest: Digest) -> bytes:
-        for piece in self._site.vault.content.stream(digest):
+    def _head_of(self, state: FileState) -> bytes:
+        assert state.digest is not None
+        for piece in self._site.vault.content.stream(state.digest):
             return bytes(piece[:_HEAD])
         return b""
 
