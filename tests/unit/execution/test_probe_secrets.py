@@ -130,6 +130,11 @@ LOOKALIKES = [
     ("task", "task-sk-learn-classification-of-large-things"), ("smiles_hash", ALNUM),
     ("token", "train.py"), ("password", "PASSWORD"), ("label", "Password must have 8 characters"),
     ("stop_token", "observation"), ("image_token", "image_placeholder"),
+    ("publicKeyToken", "1fc8b3b9a1e18e3b"), ("SERVER_AUTH", "1.3.6.1.5.5.7.3.1"),
+    ("pat", r"((http|ftp)s?://|www.)[0-9]+"), ("session-token", "s3.session-token"),
+    ("token_str", "carpenter"), ("Token.String", "#AB0909"), ("password", "password"),
+    ("uri", "postgresql://user:pass@host/db"), ("url", "s3://{access_key}:{secret_key}@b/k"),
+    ("text", "give the '-----BEGIN RSA PRIVATE KEY-----' and\n '-----END RSA PRIVATE KEY-----'"),
     ("column", "user_password_reset_requested_at"), ("tz", "America/Argentina/ComodRivadavia"),
 ]  # fmt: skip
 
@@ -428,7 +433,7 @@ def test_a_secret_on_any_chunk_border_is_found(newline: bytes) -> None:
 
 
 def test_secrets_of_several_lines_are_found_in_a_stream() -> None:
-    block = "-----BEGIN PRIVATE KEY-----\nMIIE\nvQIB\n-----END PRIVATE KEY-----"
+    block = "-----BEGIN PRIVATE KEY-----\nMIIEow\nvQIBAA\n-----END PRIVATE KEY-----"
     for known in ({}, {"short": "ab\ncd\nefgh"}):
         stream = Stream(Redactor(KEY, known=known))
         lines = f"start\n{block}\nab\ncd\nefgh\nend\n".encode().splitlines(keepends=True)

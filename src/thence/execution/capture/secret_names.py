@@ -45,7 +45,7 @@ _NOT_BEFORE_TOKEN = {
         "forced",
         "register",
     ),
-    *("sentence", "separator", "unknown", "eod", "eot", "fim", "think", "memory", "lang", "kind"),
+    *("sentence", "separator", "unknown", "eod", "eot", "fim", "think", "memory", "lang", "null"),
 }
 _NOT_BEFORE_PASS = {
     *("low", "high", "band", "forward", "backward", "single", "multi", "first", "second", "n"),
@@ -106,18 +106,19 @@ _HARMLESS_VALUE = re.compile(
     | \$\{[^}]*\}
     | (?-i:\$([A-Z_][A-Z0-9_]*|[a-z_]+)) | \$\(.*\) | \{\{.*\}\} | %\(\w+\)s | %\w+% | @\w+@
     | <[^>]*> | \{[^}]*\} | \#[0-9a-f]{3,8} | (basic|bearer|token|apikey)\s*:?
-    | \[[A-Z_0-9]+\] | \*+ | x{3,} | \.{3}
+    | \d+(\.\d+){2,} | \[[A-Z_0-9]+\] | \*+ | x{3,} | \.{3}
     | [\w./-]+\.(py|ipynb|csv|tsv|json|jsonl|ya?ml|toml|txt|parquet|sh|db|html?|md|log|pkl|pt)
     | (os\.)?(environ|getenv).* | oc\.env:.* | env:\w+ | !\w+ .*
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _SOFT = {"auth", "cookie", "token", "pass", "pat", "bearer", "dsn"}
+_NOT_IN_KEYS = re.compile(r"[\s()\[\]{}|\\<>*]")
 _STRONG_BEFORE = {
     *("api", "access", "secret", "refresh", "session", "sas", "db", "smtp", "user", "mail", "ftp"),
     *("ldap", "admin", "root", "mysql", "pg", "proxy", "basic"),
 }
-_IDENTIFIER = re.compile(r"[A-Za-z]+([_.-][A-Za-z]+)+|[a-z]+([A-Z][a-z]+)+")
+_IDENTIFIER = re.compile(r"[A-Za-z]+\d{0,2}([_.-][A-Za-z]+\d{0,2})+|[a-z]+([A-Z][a-z]+)+")
 _TEMPLATE = re.compile(r"\{[^{}]*\}|%\([^)]*\)[sdr]|%[sdr]|[^A-Za-z0-9]")
 _MAY_HAVE_BLANKS = {"passphrase", "authorization", "string", "dsn", "bearer", "cookie"}
 _PROSE = re.compile(r"[A-Z][\w'()]*([ ,.:;/]+[\w'()*]+)+[.:?!]*")
@@ -205,7 +206,7 @@ def _names_a_secret(words: list[str]) -> bool:
     if last in {"value", "plain", "raw", "prod", "dev", "test", "b64"}:
         words = words[:-1] or words
         last = words[-1]
-    if words[0] in _OF_A_SWITCH:
+    if words[0] in _OF_A_SWITCH or "public" in words:
         return False
     if words[-2:] == ["secret", "id"]:
         return True
@@ -251,7 +252,8 @@ def _may_be_secret(words: list[str], value: str) -> bool:
     # name must look like a key, too.
     is_soft = words[-1] in _SOFT and not _STRONG_BEFORE.intersection(words)
     has_digit = any(map(str.isdigit, text))
-    return not is_soft or (len(text) >= 6 and has_digit) or len(text) >= 16
+    is_long = (len(text) >= 6 and has_digit) or len(text) >= 16
+    return not is_soft or (is_long and not (words[-1] != "cookie" and _NOT_IN_KEYS.search(text)))
 
 
 def _looks_random(text: str) -> bool:

@@ -44,6 +44,7 @@ _SHAPES = (
     # first line in a text is no key.
     _shape("private key", "PRIVATE", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
            rf"{_NEWLINE}*(?:[A-Z][\w-]{{1,30}}: [^\r\n\\]{{0,100}}{_NEWLINE}+){{0,6}}"
+        r"(?=[^-]{0,200}?[A-Za-z0-9+/]{5})"
            r"(?:[A-Za-z0-9+/=\s\\\"',]{1,65536}-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
            rf"|(?:[ \t\"']*[A-Za-z0-9+/=]{{16,}}[ \t\"',]*(?:{_NEWLINE}+|\Z))+)"),
     _shape("AWS access key", "AKIA ASIA", rf"{_B}A[KS]IA[0-9A-Z]{{16}}{_E}"),
@@ -93,7 +94,7 @@ _SHAPES = (
            rf";\s*(?:password|pwd)\s*=\s*(?P<v>{_NOT_YET}[^;\s\"']{{1,256}})", re.IGNORECASE),
     _shape("connection string", "password=",
            r"(?:host|user|dbname|port)=\S{1,200} (?:\w+=\S{1,200} ){0,8}?"
-           rf"password=(?P<v>{_NOT_YET}[^\s\"']{{1,256}})"),
+           rf"password=(?P<v>{_NOT_YET}[^\s\"',]{{1,256}})"),
     _shape("authorization header", "earer BEARER",
            rf"\bBearer\s+(?P<v>{_NOT_YET}(?=[^\s]*\d)[A-Za-z0-9._~+/-]{{20,}}=*)", re.IGNORECASE),
     _shape("authorization header", "uthorization UTHORIZATION",
