@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ _SITE_NAMES = ("/site-packages/", "/dist-packages/")
 _CODE_ENDINGS = (".py", ".so", ".pyd", ".pyx", ".pxd", ".dylib")
 _STARTUP_FILES = ("_distutils_hack/", "_virtualenv.py", "__editable__")
 """What `.pth` files load at every start of Python says nothing about the program."""
+
+_FINDER_MAPPING = re.compile(r"""['"][\w.]+['"]: ['"](/[^'"]+)['"]""")
 
 DEFAULT_KEPT_LIMIT_BYTES = 64 << 20
 DEFAULT_CHECK_BUDGET_S = 0.5
@@ -80,12 +83,14 @@ class Found(NamedTuple):
         distributions: Used and required ones, sorted by name.
         installed: Everything that is installed there: `name==version`, sorted.
         kept: Files that must be kept as content.
+        import_roots: Folders that editable installs put on the path, sorted.
         problems: Sentences for people.
     """
 
     distributions: tuple[Distribution, ...]
     installed: tuple[str, ...]
     kept: tuple[KeptFile, ...]
+    import_roots: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -116,16 +121,23 @@ def find_distributions(
     uses: dict[Installed, set[str]] = {}
     for site, relative in by_site.items():
         uses.update(_match(relative, [item for item in installed if item.site == site]))
+    described: set[Installed] = set()
+    import_roots: set[str] = set()
     for item in installed:
         root = _editable_root(item)
         if root is not None:
+            import_roots.update(_import_roots(item))
             below = {p for p in elsewhere if p.startswith(f"{root}/") and _is_code_in(root, p)}
             if below:
                 uses.setdefault(item, set()).update(below)
+            elif f"{item.folder}/METADATA" in by_site[item.site]:
+                # The code may be the project itself, which the run keeps anyway; but who asks for
+                # the version of a package needs the metadata beside it.
+                described.add(item)
 
     problems: list[str] = []
     required = _close(list(uses), installed, markers, problems)
-    members = sorted({*uses, *required}, key=lambda item: (item.name, item.site))
+    members = sorted({*uses, *required, *described}, key=lambda item: (item.name, item.site))
     kept: list[KeptFile] = []
     for item in members:
         kept += _kept_files(item, uses.get(item, set()), elsewhere, kept_limit_bytes, problems)
@@ -134,6 +146,7 @@ def find_distributions(
         tuple(_describe(item, used=item in uses) for item in members),
         tuple(sorted({f"{item.name}=={item.version}" for item in installed})),
         tuple(kept),
+        tuple(sorted(import_roots)),
         tuple(problems),
     )
 
@@ -346,18 +359,21 @@ def _kept_files(
 
 
 def _import_roots(item: Installed) -> list[str]:
-    """Folders that the `.pth` files of an editable install put on the path, longest first."""
-    roots = []
+    """Folders that an editable install puts on the path, longest first."""
+    roots = set()
     for place in item.record_paths():
-        if place.endswith(".pth") and "/" not in place:
-            try:
-                text = Path(item.site, place).read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            roots += [
-                os.path.realpath(line.strip()) for line in text.splitlines() if line[:1] == "/"
-            ]
-    return sorted(roots, key=len, reverse=True)
+        if "/" in place or not place.endswith((".pth", "_finder.py")):
+            continue
+        try:
+            text = Path(item.site, place).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if place.endswith(".pth"):
+            roots |= {line.strip() for line in text.splitlines() if line[:1] == "/"}
+        else:
+            # setuptools maps packages to folders: MAPPING = {'mine': '/home/me/lib/src/mine'}
+            roots |= {os.path.dirname(folder) for folder in _FINDER_MAPPING.findall(text)}
+    return sorted(map(os.path.realpath, roots), key=len, reverse=True)
 
 
 def _place(path: str, roots: list[str]) -> str:

@@ -27,6 +27,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         distributions: Used distributions and what they require, sorted by name.
         installed: Everything that was installed beside them, `name==version`, for reading.
         kept: Package files whose content must be kept, because no index has them.
+        import_roots: Folders that editable installs put on the path. Those of the project itself
+            are restored with it, and belong on `PYTHONPATH`.
         system: The operating system and its packages.
         problems: What could not be found out, sentences for people.
     """
@@ -35,6 +37,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     distributions: tuple[Distribution, ...] = ()
     installed: tuple[str, ...] = ()
     kept: tuple[KeptFile, ...] = ()
+    import_roots: tuple[str, ...] = ()
     system: System = System()
     problems: tuple[str, ...] = ()
 
@@ -104,6 +107,7 @@ def capture_environment(
         distributions=found.distributions if found else (),
         installed=found.installed if found else (),
         kept=found.kept if found else (),
+        import_roots=found.import_roots if found else (),
         system=system or System(),
         problems=(*problems, *(found.problems if found else ())),
     )
