@@ -184,13 +184,13 @@ def test_the_metadata_of_an_editable_project_is_kept_when_it_was_read(
         "dir_info": {"editable": True},
     }
     finder = "MAPPING: dict[str, str] = {'mine': '/other/src/mine'}"
-    files = {"_mine.pth": "/lib/src\nimport x\n", "__editable___mine_finder.py": finder}
+    files = {"_mine.pth": "/nowhere/src\nimport x\n", "__editable___mine_finder.py": finder}
     site.install("mine", "0.1", files, direct_url=direct_url)
     assert find_distributions(site.at("x.py"), markers=MARKERS).kept == ()
     found = find_distributions(site.at("mine-0.1.dist-info/METADATA"), markers=MARKERS)
     assert [(item.name, item.used) for item in found.distributions] == [("mine", False)]
     assert [item.place for item in found.kept] == ["mine-0.1.dist-info/METADATA"]
-    assert found.import_roots == ("/lib/src", "/other/src")
+    assert found.import_roots == ("/nowhere/src", "/other/src")
 
 
 def test_a_local_install_keeps_its_files_up_to_a_limit(site: Site) -> None:
