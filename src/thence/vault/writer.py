@@ -4,6 +4,7 @@ Nothing is visible before `flush`; what a writer that died had published is reus
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
@@ -14,7 +15,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from blake3 import blake3
 
-from thence.errors import Conflict, Denied, NotFound, StorageError
+from thence.errors import Conflict, Denied, InvalidInput, NotFound, StorageError
 from thence.model.ids import Digest
 from thence.store.base import Bytes, Store
 from thence.vault import chunk, recipe
@@ -30,6 +31,8 @@ T = TypeVar("T")
 SMALL = 32 * 1024
 SEGMENT = 4 * 1024 * 1024
 _TRIES = 3
+# O_NONBLOCK: to open a pipe that nobody writes to must not hang us. Files do not notice it.
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _BATCH = 64
 
 
@@ -149,6 +152,7 @@ class Writer:
 
         Raises:
             NotFound: There is no such file.
+            InvalidInput: It is a folder, pipe, socket or device.
             Denied: It may not be read.
             Conflict: It changed while it was read, each time it was tried.
             StorageError: Reading or writing failed.
@@ -200,9 +204,15 @@ class Writer:
     def _put_file(self, lane: Lane, path: Path) -> ContentInfo:
         for _ in range(_TRIES):
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(path, _FILE)
                 try:
                     before = os.fstat(descriptor)
+                    if not stat.S_ISREG(before.st_mode):
+                        raise InvalidInput(
+                            f"cannot keep {path}",
+                            why="It is no file, but a folder, pipe, socket or device.",
+                            about=str(path),
+                        )
                     info = self._put_descriptor(lane, descriptor)
                     after = os.fstat(descriptor)
                 finally:
@@ -313,8 +323,8 @@ def _segments(head: bytes, descriptor: int) -> Iterator[_Segment]:
         yield _Segment(data[: sure[-1]], sure)
 
 
-def _signature(stat: os.stat_result) -> tuple[int, int, int]:
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+def _signature(facts: os.stat_result) -> tuple[int, int, int]:
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _cannot_read(path: Path, error: OSError) -> NotFound | Denied | StorageError:
