@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from thence.cli import human
 from thence.cli.output import Output
+from thence.cli.progress import steps
 from thence.cli.verb import Invocation, verb
 from thence.errors import AlreadyExists, MissingExtra, RunFailed, StorageError
 from thence.model.records import Comparison, FileRole, Finding, Grade, RunStatus, Verdict
@@ -106,7 +107,8 @@ class _Tour:
             for path in sorted(source.iterdir()):
                 if path.is_file():
                     shutil.copyfile(path, self._folder / path.name)
-        with self._activity("writing the data"):
+        with steps(self._output) as tell:
+            tell("writing the data")
             said = self._call([sys.executable, "prepare.py"])
         self._fact("data", f"{_DATA}: {said.strip()} (a data set that scikit-learn ships)")
         self._fact("code", self._commit())
@@ -185,8 +187,8 @@ class _Tour:
 
     def _reproduce(self, project: "Project", run: "RunDetail") -> Verdict:
         self._step(f"thence reproduce {run.run.short}")
-        with self._activity("reading what was kept") as activity:
-            verdict = project.reproduce(run.run.short, progress=activity.tell)
+        with steps(self._output) as tell:
+            verdict = project.reproduce(run.run.short, progress=tell)
         for result in verdict.results:
             self._show_result(result)
         for label, texts in (
@@ -238,11 +240,6 @@ class _Tour:
             self._output.done(f"   {label:<12} {text}")
             self._output.record("fact", {"label": label, "text": text})
 
-    @contextlib.contextmanager
-    def _activity(self, text: str) -> "Iterator[_Activity]":
-        with _Activity(self._output, text).shown() as activity:
-            yield activity
-
     def _call(self, command: list[str]) -> str:
         """Run a command that belongs to the scenery, not to the study; gives what it printed.
 
@@ -259,41 +256,6 @@ class _Tour:
                 f"{' '.join(command[:2])} failed", why=said[-1], hint=f"Look in {self._folder}"
             )
         return done.stdout
-
-
-class _Activity:
-    """Says what is being done: a line that moves on a terminal, plain lines elsewhere."""
-
-    def __init__(self, output: Output, text: str) -> None:
-        self._output = output
-        self._text = text
-        self._status: Any = None
-
-    @contextlib.contextmanager
-    def shown(self) -> "Iterator[_Activity]":
-        if not self._output.shows_progress():
-            self.tell(self._text)
-            yield self
-            return
-        from rich.console import Console
-        from rich.status import Status
-
-        self._status = Status(self._shortened(self._text), console=Console(stderr=True))
-        with self._status:
-            yield self
-
-    def tell(self, text: str) -> None:
-        if self._status is not None:
-            self._status.update(self._shortened(text))
-        else:
-            self._output.done(f"   {text}")
-            self._output.record("progress", {"text": text})
-
-    @staticmethod
-    def _shortened(text: str) -> str:
-        from rich.markup import escape
-
-        return escape(human.shorten(text, max(20, shutil.get_terminal_size().columns - 4)))
 
 
 @contextlib.contextmanager
