@@ -13,6 +13,7 @@ __all__ = ["from_usage", "report", "unexpected"]
 
 # For errors whose author left a line out; each error has all three.
 _WHY = {
+    "error": "The cause is not known.",
     "not_found": "Nothing of that name is in this project.",
     "already_exists": "The name is taken.",
     "conflict": "Somebody else was faster.",
@@ -22,12 +23,17 @@ _WHY = {
     "data_damaged": "Stored bytes are not what was written.",
     "format_too_new": "It was written by a newer version of thence.",
     "missing_extra": "A package that is needed for this is not installed.",
+    "run_failed": "The command that was run did not succeed.",
+    "not_reproduced": "A result came out different.",
     "internal_error": "Something happened that thence did not foresee.",
 }
 _HINT = {
+    "error": "Repeat the command with -v to see more.",
     "not_found": "See what there is: thence ls",
     "already_exists": "Choose another name.",
     "denied": "Give yourself the right to do it, or work in a place of your own.",
+    "run_failed": "See what it said above.",
+    "not_reproduced": "See what differs: thence show RUN",
     "storage_error": "Repeat the command when the disk or the network is in order again.",
 }
 

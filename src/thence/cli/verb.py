@@ -61,14 +61,10 @@ class Invocation:
         """Show what the library says of itself: warnings, and more with `-v`."""
         import logging
 
-        logger = logging.getLogger("thence")
-        if logger.handlers:
-            return
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("thence: %(message)s"))
-        logger.addHandler(handler)
+        from thence.cli.logs import show_logs
+
         wanted = logging.WARNING - 10 * min(2, self.output.verbose)
-        logger.setLevel(logging.ERROR if self.output.quiet else wanted)
+        show_logs(logging.ERROR if self.output.quiet else wanted)
 
 
 def _invocation(ctx: click.Context) -> Invocation:
