@@ -14,7 +14,6 @@ from thence.index import runs as run_questions
 from thence.index import versions as version_questions
 from thence.index.views import RunDetail, VersionDetail
 from thence.model.names import ArtifactName, RunRef, VersionRef, is_path, parse_ref
-from thence.model.paths import path_to_text
 from thence.vault import tree
 from thence.vault.artifacts import Draft
 from thence.vault.checkout import CheckedOut, check_out, select
@@ -142,7 +141,7 @@ def get(
     else:
         single = False
         folder = target = Path(destination or wanted.rstrip("/").rpartition("/")[2])
-    key = path_to_text(site.relative(target)).text
+    key = site.relative(target)
     before: Iterable[TreeEntry] = ()
     known = site.worktree.tracked().get(key)
     if not single and known is not None and known.artifact == found.version.artifact:

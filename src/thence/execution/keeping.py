@@ -12,7 +12,6 @@ from thence.index import versions as questions
 from thence.index.views import VersionDetail
 from thence.model.ids import Digest, RunId
 from thence.model.names import ArtifactName, is_path
-from thence.model.paths import path_to_text
 from thence.model.records import Kind
 from thence.vault.artifacts import Draft
 from thence.vault.content import Content
@@ -120,6 +119,12 @@ def _save_group(
             skip=site.skip,
             progress=progress,
         )
+        if gathered.skipped and not gathered.entries:
+            raise InvalidInput(
+                f"there is nothing to save in {', '.join(map(str, members))}",
+                why="Sockets, pipes and devices have no content.",
+                hint="Save what a program reads from it, as a file.",
+            )
         card = None if metadata.card is None else writer.put_file(Path(metadata.card)).digest
     vault.stats.save()
     kind, facts = _sniff(gathered, vault.content)
@@ -127,7 +132,7 @@ def _save_group(
     saved = commit(site, draft._replace(metadata=facts, card=card))
     site.worktree.remember(
         Tracked(
-            path=path_to_text(site.relative(member)).text,
+            path=site.relative(member),
             artifact=artifact,
             version=saved.version.record,
             tree=gathered.tree,
