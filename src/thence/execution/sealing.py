@@ -90,6 +90,7 @@ class _Sealer:
             environment = self._environment()
             others += self._store_packages(writer, environment)
             environment_digest = writer.put_bytes(codec.encode(environment)).digest
+            inputs = self._without_packages(inputs, environment)
             code = self._code(writer, inputs)
             stdout = self._store_stream(writer, "stdout")
             stderr = self._store_stream(writer, "stderr")
@@ -315,6 +316,11 @@ class _Sealer:
             place = path_to_text(f"{kept.reason}/{kept.place}")
             yield change(use, path=place.text, percent=place.percent, package=kept.package)
 
+    def _without_packages(self, inputs: list[Stored], environment: Environment) -> list[Stored]:
+        """Without files outside of the project that are kept as files of a package."""
+        packages = {kept.path for kept in environment.kept}
+        return [item for item in inputs if item.use.path not in packages]
+
     def _store_stream(self, writer: Writer, name: str) -> Digest | None:
         path = self._spool.folder / name
         try:
@@ -378,7 +384,8 @@ class _Sealer:
         found, problem = attempt(
             "the environment",
             lambda: capture_environment(
-                ledger.environment | ledger.libraries,
+                # The modules of editable installs lie anywhere.
+                {*ledger.environment, *ledger.libraries, *(str(s.path) for s in ledger.reads)},
                 ledger.executed,
                 variables=self._beginning.environment_variables,
             ),
