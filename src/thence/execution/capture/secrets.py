@@ -315,11 +315,14 @@ class Stream:
             return b""
         text = self._held.decode("utf-8", "surrogateescape")
         end = self._end_of_certainty(text)
+        spans = self._redactor.find(text)
         # Never cut through a secret: what follows would not be recognised any more.
-        for span in self._redactor.find(text):
+        for span in spans:
             if span.start < end < span.end:
                 end = span.start
         self._held = text[end:].encode("utf-8", "surrogateescape")
+        if not spans:
+            return text[:end].encode("utf-8", "surrogateescape")
         return self._scrub(text[:end])
 
     def flush(self) -> bytes:
