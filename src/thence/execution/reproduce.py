@@ -20,6 +20,7 @@ from thence.execution.launch import launch
 from thence.execution.lending import Lent, lend, remade
 from thence.execution.rebuild import Rebuilt, rebuild_environment
 from thence.execution.restore import Restored, check_elsewhere, restore_files
+from thence.execution.scripts import write_scripts
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
 from thence.formats.base import CompareContext
@@ -310,8 +311,8 @@ class _Reproduction:
         if any(PLACEHOLDER.search(word) for word in command):
             return _Executed(None, "a secret on the command line is missing", watch)
         command = [self._relocate(word, restored.root) for word in command]
-        command[0] = self._program(command[0], rebuilt)
         variables = self._variables(restored, rebuilt)
+        command[0] = self._program(command[0], rebuilt)
         self._progress(f"running {' '.join(sealed.command)}")
         spool = self._base / "live"
         with failures_of(f"write to {self._base}"):
@@ -354,8 +355,10 @@ class _Reproduction:
         name = Path(program).name
         if name.startswith("python"):
             return str(rebuilt.python)
-        script = rebuilt.python.parent / name
-        return str(script) if script.exists() else program
+        for folder in (self._base / "scripts", rebuilt.python.parent):
+            if (folder / name).exists():
+                return str(folder / name)
+        return program
 
     def _variables(self, restored: Restored, rebuilt: Rebuilt) -> dict[str, str]:
         recorded = {
@@ -371,13 +374,19 @@ class _Reproduction:
         for name in ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"):
             recorded.pop(name, None)
         on_path = [str(folder) for folder in restored.packages]
+        # An editable install of the project itself: its folders came back with the project.
+        own = f"{self._sealed.root}/"
+        roots = [one for one in self._environment.import_roots if f"{one}/".startswith(own)]
+        on_path += [self._relocate(one, restored.root) for one in roots]
         folders = recorded.pop("PYTHONPATH", "").split(os.pathsep)
         on_path += [self._relocate(folder, restored.root) for folder in folders if folder]
         if on_path:
             recorded["PYTHONPATH"] = os.pathsep.join(on_path)
         path = os.environ.get("PATH", os.defpath)
         if rebuilt.python is not None:
-            path = f"{rebuilt.python.parent}{os.pathsep}{path}"
+            for folder in restored.packages:
+                write_scripts(folder, rebuilt.python, self._base / "scripts")
+            path = f"{self._base / 'scripts'}{os.pathsep}{rebuilt.python.parent}{os.pathsep}{path}"
         return {
             **recorded,
             "PATH": path,

@@ -181,6 +181,9 @@ class _Sealer:
         text, percent = path_to_text(name)
         return FileUse(path=text, percent=percent, role=role)
 
+    def _is_below(self, path: Path) -> bool:
+        return path.is_relative_to(self._root)
+
     def _store_read(self, writer: Writer, state: FileState) -> Stored:
         stored = self._store_state(writer, state, FileRole.INPUT)
         role = {Kind.CODE: FileRole.CODE, Kind.CONFIG: FileRole.CONFIG}.get(
@@ -305,7 +308,10 @@ class _Sealer:
                 yield self._store_state(writer, state, FileRole.DOCUMENT).use
 
     def _store_packages(self, writer: Writer, environment: Environment) -> Iterator[FileUse]:
+        own = {str(state.path) for state in self._ledger.reads if self._is_below(state.path)}
         for kept in environment.kept:
+            if kept.path in own:
+                continue  # it comes back with the project, at its place among its data
             path = Path(kept.path)
             try:
                 state = FileState.seen(kept.path, path.stat())
