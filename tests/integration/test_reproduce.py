@@ -244,6 +244,20 @@ def test_packages_that_are_installed_from_where_they_are_written(
     assert verdict.missing == verdict.deviations == ()
 
 
+def test_a_program_that_logs(workshop: Workshop) -> None:
+    run = workshop.script(
+        "import thence\n"
+        "with thence.run():\n"
+        "    thence.log(auc=0.5)\n"
+        "    open('out.txt', 'w').write('x')\n"
+    )
+    verdict = again(workshop, run)
+    if any("network" in text or "sending request" in text for text in verdict.missing):
+        pytest.skip(f"no package index can be reached: {verdict.missing[0]}")
+    assert verdict.finding is Finding.REPRODUCED, verdict
+    assert [one.run for one in workshop.project.runs()] == [run.run]
+
+
 # What comes otherwise
 
 
@@ -330,6 +344,23 @@ def test_a_missing_input_is_named(workshop: Workshop) -> None:
     assert verdict.missing == (".env: a secret file, which is never kept",)
     assert "missing: .env: a secret file, which is never kept" in verdict.reasons
     assert any("No such file or directory: '.env'" in text for text in verdict.reasons)
+
+
+def test_a_version_that_the_program_loads_is_given_to_it(workshop: Workshop) -> None:
+    workshop.project.save({"factor": 2}, "settings")
+    run = workshop.script(
+        "import thence\n"
+        "factor = thence.load('settings')['factor']\n"
+        "open('out.txt', 'w').write(str(factor))\n"
+    )
+    assert [str(one.artifact) for one in run.uses] == ["settings"]
+    workshop.project.save({"factor": 3}, "settings")
+    verdict = again(workshop, run)
+    if any("network" in text or "sending request" in text for text in verdict.missing):
+        pytest.skip(f"no package index can be reached: {verdict.missing[0]}")
+    assert verdict.finding is Finding.REPRODUCED, verdict
+    assert verdict.missing == ()
+    assert workshop.project.artifact("settings").versions == 2
 
 
 def test_a_missing_input_that_is_not_asked_for_does_not_matter(workshop: Workshop) -> None:

@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from thence.execution.events import Action, FileEvent, OnEvent
 from thence.model.records import SensorReport
 
 __all__ = ["InProcess", "unobserved"]
+
+# File systems take their times from a clock that is a little behind.
+_CLOCK_STEP_NS = 20_000_000
 
 
 class InProcess:
@@ -33,6 +37,7 @@ class InProcess:
         self._first_failure = ""
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self._started_ns = 0
         self._folder: Path | None = None
         self._natives: natives.Natives | None = None
         self._late: child.Channel | None = None
@@ -50,6 +55,7 @@ class InProcess:
                 hint="Finish that first: thence.finish()",
             )
         self._pid = os.getpid()
+        self._started_ns = time.time_ns() - _CLOCK_STEP_NS
         self._folder = Path(tempfile.mkdtemp(prefix="thence-sensor-"))
         # Children that were forked have a copy of our memory, and what they would note in it is
         # lost with them: they write to a file that `stop` reads.
@@ -85,10 +91,22 @@ class InProcess:
         except (OSError, ValueError):
             events = []
         for event in events:
-            self.tell(event)
+            self.tell(self._as_heard_late(event))
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
         return len(events)
+
+    def _as_heard_late(self, event: FileEvent) -> FileEvent:
+        """A write that is heard of afterwards finds the new file, and no old one to keep."""
+        if event.action not in {Action.TRUNCATE, Action.WRITE, Action.UPDATE}:
+            return event
+        try:
+            modified_ns = os.stat(event.path).st_mtime_ns
+        except OSError:
+            return event
+        if modified_ns < self._started_ns:
+            return event
+        return event._replace(action=Action.TRUNCATE, detail="created")
 
     def tell(self, event: FileEvent) -> None:
         """Handle one event; a failure is counted, not raised."""

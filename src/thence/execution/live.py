@@ -107,11 +107,17 @@ class Tail:
         """
         now = self._clock()
         for name, value in values.items():
-            number = _as_number(value)
-            if number is None:
-                self.append(LoggedParam(name=str(name), value=_as_param(value)))
+            try:
+                number = _as_number(value)
+                line: Line
+                if number is None:
+                    line = LoggedParam(name=str(name), value=_as_param(value))
+                else:
+                    line = LoggedMetric(name=str(name), value=number, step=step, at=now)
+            except Exception as error:  # what people log may do anything when it is looked at
+                _log.warning("a logged value was lost: %r", error)
             else:
-                self.append(LoggedMetric(name=str(name), value=number, step=step, at=now))
+                self.append(line)
 
     def append(self, line: Line) -> None:
         """Append one line; durable against the death of this process when it returns."""
@@ -130,7 +136,7 @@ def _as_number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return float(value)
+        return _as_float(value)
     # Scalars of numpy, torch, jax and tensorflow all have item().
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", 0) == 0:
@@ -138,10 +144,16 @@ def _as_number(value: Any) -> float | None:
             inner = item()
         except Exception:
             return None
-        return (
-            None if isinstance(inner, bool) or not isinstance(inner, (int, float)) else float(inner)
-        )
+        if isinstance(inner, (int, float)) and not isinstance(inner, bool):
+            return _as_float(inner)
     return None
+
+
+def _as_float(value: float) -> float | None:
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _as_param(value: Any) -> Any:

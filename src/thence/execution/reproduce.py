@@ -326,7 +326,11 @@ class _Reproduction:
                     ended = launch(
                         command,
                         cwd=restored.root / sealed.cwd,
-                        env={**variables, live.SPOOL_VARIABLE: str(spool)},
+                        env={
+                            **variables,
+                            live.SPOOL_VARIABLE: str(spool),
+                            live.RUN_VARIABLE: sealed.run,
+                        },
                         on_event=watch.on_event,
                         stdout=_sink(out),
                         stderr=_sink(err),

@@ -3,11 +3,12 @@
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from thence.errors import Conflict
 from thence.execution import live
@@ -38,6 +39,9 @@ class Session:
             self._opened = open_run(site, command, options)
         self.run: RunId = self._opened.spool.run
         live.attach(live.Tail(self._opened.spool.folder))
+        # Programs that this one starts join the run.
+        os.environ[live.SPOOL_VARIABLE] = str(self._opened.spool.folder)
+        os.environ[live.RUN_VARIABLE] = self.run
         self._sensor = InProcess(self._opened.ledger.on_event)
         self._sensor.start()
         self._note_modules()
@@ -63,18 +67,20 @@ class Session:
         self._note_modules()
         report = self._sensor.stop()
         live.attach(None)
+        for name in (live.SPOOL_VARIABLE, live.RUN_VARIABLE):
+            os.environ.pop(name, None)
         interrupted = isinstance(error, KeyboardInterrupt)
-        failed = error is not None and not (isinstance(error, SystemExit) and not error.code)
-        status = RunStatus.FAILED if failed else RunStatus.FINISHED
+        exit_code = _exit_code(error)
+        status = RunStatus.FAILED if exit_code else RunStatus.FINISHED
         text = None
-        if failed and error is not None:
+        if exit_code and error is not None:
             lines = traceback.format_exception(error)
             text = self._opened.redactor.scrub_text("".join(lines)[-8192:]).strip()
         end = End(
             ended=self._site.clock(),
             status=RunStatus.INTERRUPTED if interrupted else status,
             sensor=report,
-            exit_code=1 if failed else 0,
+            exit_code=exit_code,
             traceback=text,
             problems=self._sensor.problems,
         )
@@ -97,11 +103,36 @@ class Session:
         self._opened.ledger.on_event(FileEvent(Action.EXECUTE, sys.executable))
 
 
+class _Joined(Session):
+    """The run that this process is a part of: who opened it seals it."""
+
+    def __init__(self, tail: live.Tail, options: RunOptions) -> None:
+        self.run = RunId(os.environ[live.RUN_VARIABLE])
+        tail.log({**options.tags, **options.params})
+
+    def end(self, error: BaseException | None = None) -> RunId:
+        """Do nothing."""
+        return self.run
+
+
+def _exit_code(error: BaseException | None) -> int:
+    """What a process ends with that nothing else stops."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        return code if isinstance(code, int) else int(code is not None)
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    return int(error is not None)
+
+
 _current: Session | None = None
 
 
 def start(site: Site, options: RunOptions) -> Session:
     """Open a run in this process; it is sealed by `finish`, or when the process ends.
+
+    Under `thence run`, and in a program that a run started, it is that run: options that a program
+    may give (parameters and tags) are noted as parameters, and sealing is left to who opened it.
 
     Raises:
         Conflict: One is open already.
@@ -114,6 +145,9 @@ def start(site: Site, options: RunOptions) -> Session:
             why="A process has one run at a time.",
             hint="Finish it first: thence.finish()",
         )
+    tail = live.current()
+    if tail is not None and os.environ.get(live.RUN_VARIABLE):
+        return _Joined(tail, options)
     _current = Session(site, options)
     _at_exit()
     return _current
@@ -164,6 +198,7 @@ def finish() -> RunId | None:
 
 
 _registered = False
+_asked_to_exit: SystemExit | None = None
 
 
 def _at_exit() -> None:
@@ -171,9 +206,25 @@ def _at_exit() -> None:
     if not _registered:
         _registered = True
         atexit.register(_finish_at_exit)
+        _note_exits()
+
+
+def _note_exits() -> None:
+    """Remember the status given to `sys.exit`: functions of atexit are not told."""
+    leave = sys.exit
+
+    def noted(status: Any = None, /) -> NoReturn:
+        global _asked_to_exit  # noqa: PLW0603 - a process ends once
+        _asked_to_exit = SystemExit(status)
+        leave(status)
+
+    sys.exit = noted
 
 
 def _finish_at_exit() -> None:
     if _current is not None:
+        # At a prompt or in a notebook an error of long ago says nothing about the end.
+        is_interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        last = None if is_interactive else getattr(sys, "last_value", None)
         # The exception that ends a script is in sys.last_value by the time of atexit.
-        _current.end(getattr(sys, "last_value", None))
+        _current.end(last or _asked_to_exit)
