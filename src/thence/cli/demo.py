@@ -16,10 +16,12 @@ import click
 
 from thence.cli import human
 from thence.cli.output import Output
+from thence.cli.plain import run_fields
 from thence.cli.progress import steps
+from thence.cli.reproducing import show_verdict
 from thence.cli.verb import Invocation, verb
 from thence.errors import AlreadyExists, MissingExtra, RunFailed, StorageError
-from thence.model.records import Comparison, FileRole, Finding, Grade, RunStatus, Verdict
+from thence.model.records import FileRole, RunStatus, Verdict
 
 if TYPE_CHECKING:
     from thence.execution.capture.environment import Environment
@@ -39,17 +41,6 @@ _NEEDED = {
 _DATA = "data/biopsies.csv"
 # All but this one is committed: nobody commits everything, and a run must not depend on it.
 _NOT_COMMITTED = "features.py"
-_STYLES = {
-    Grade.IDENTICAL: "green",
-    Grade.EQUIVALENT: "green",
-    Grade.WITHIN_TOLERANCE: "green",
-    Grade.UNCHECKED: "yellow",
-}
-_VERDICT_STYLES = {
-    Finding.REPRODUCED: "green",
-    Finding.WITHIN_TOLERANCE: "green",
-    Finding.CANNOT_BE_CHECKED: "yellow",
-}
 
 
 @verb(
@@ -111,7 +102,7 @@ class _Tour:
             tell("writing the data")
             said = self._call([sys.executable, "prepare.py"])
         self._fact("data", f"{_DATA}: {said.strip()} (a data set that scikit-learn ships)")
-        self._fact("code", self._commit())
+        self._fact("study", self._commit())
         return Project.init(self._folder)
 
     def _commit(self) -> str:
@@ -134,7 +125,7 @@ class _Tour:
         self._step("thence run python train.py")
         with contextlib.chdir(self._folder), _stdout_free(self._output):
             run = project.execute([sys.executable, "train.py"], name="train", experiment="demo")
-        self._output.record("run", run)
+        self._output.record("run", run_fields(run))
         if run.status is not RunStatus.FINISHED:
             raise RunFailed(
                 "the demonstration's train.py failed",
@@ -147,12 +138,12 @@ class _Tour:
     def _show_kept(self, project: "Project", run: "RunDetail") -> None:
         self._step(f"What was kept of {run.run.short}, without a word from train.py")
         uses = {role: project.run_files(run.run.short, role) for role in FileRole}
-        made = {one.artifact: one for one in (*run.uses, *run.makes)}
+        made = {str(one.artifact): one for one in (*run.uses, *run.makes)}
 
         def named(role: FileRole) -> str:
             parts = []
             for use in uses[role]:
-                version = made.get(use.path)  # type: ignore[call-overload]
+                version = made.get(use.path)
                 parts.append(f"{use.path}@v{version.number}" if version else use.path)
             return ", ".join(parts)
 
@@ -189,31 +180,9 @@ class _Tour:
         self._step(f"thence reproduce {run.run.short}")
         with steps(self._output) as tell:
             verdict = project.reproduce(run.run.short, progress=tell)
-        for result in verdict.results:
-            self._show_result(result)
-        for label, texts in (
-            ("reason", verdict.reasons),
-            ("deviation", verdict.deviations),
-            ("missing", verdict.missing),
-        ):
-            for text in texts:
-                self._fact(label, text)
-        took = human.duration((verdict.ended - verdict.started).total_seconds())
-        style = _VERDICT_STYLES.get(verdict.finding, "red")
-        text = self._output.paint(verdict.finding.value.upper(), style)
-        total = human.count(len(verdict.results), "result")
-        if not self._output.quiet:
-            self._output.painted("")
-        self._output.painted(f"   {text}   ({total} compared, in {took})")
-        self._output.record("verdict", verdict, ref=run.run.short)
+        self._output.done("")
+        show_verdict(self._output, verdict)
         return verdict
-
-    def _show_result(self, result: Comparison) -> None:
-        style = _STYLES.get(result.grade, "red")
-        grade = self._output.paint(f"{result.grade.value:<16}", style)
-        detail = result.detail or f"by {result.rule}"
-        text = f"   {grade} {human.clean(result.path):<24} {human.line(detail)}"
-        self._output.painted(text.rstrip())
 
     def _say_what_next(self, run: "RunDetail") -> None:
         commands = (

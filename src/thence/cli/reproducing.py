@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from thence.cli import human
+from thence.cli.output import Output
 from thence.cli.progress import steps
 from thence.cli.values import PAIR, as_mapping
 from thence.cli.verb import Invocation, verb
@@ -16,7 +17,7 @@ from thence.model.records import Comparison, Finding, Grade, Verdict
 if TYPE_CHECKING:
     from thence.project import Project
 
-__all__ = ["reproduce"]
+__all__ = ["reproduce", "show_verdict"]
 
 _STYLES = {
     Grade.IDENTICAL: "green",
@@ -80,11 +81,7 @@ def reproduce(
         verdict = project.reproduce(
             ref, keep=None if keep is None else Path(keep), secrets=values, progress=tell
         )
-    run = f"run:{verdict.run}"
-    for result in verdict.results:
-        output.record("result", result)
-    output.record("verdict", verdict, ref=run)
-    _show(invocation, verdict)
+    show_verdict(output, verdict)
     if report is not None:
         _write_report(project, verdict, Path(report))
         output.done(f"report: {report}")
@@ -117,13 +114,16 @@ def _check_writable(path: Path) -> None:
         )
 
 
-def _show(invocation: Invocation, verdict: Verdict) -> None:
-    output = invocation.output
+def show_verdict(output: Output, verdict: Verdict) -> None:
+    """Print a verdict: a line for each result, then how the run came out and why."""
+    for result in verdict.results:
+        output.record("result", result)
+    output.record("verdict", verdict, ref=f"run:{verdict.run}")
     if output.json:
         return
     width = max((len(result.path) for result in verdict.results), default=0)
     for result in verdict.results:
-        output.painted(_result(invocation, result, width))
+        output.painted(_result(output, result, width))
     took = human.duration((verdict.ended - verdict.started).total_seconds())
     finding = output.paint(verdict.finding.value, _FINDING_STYLES[verdict.finding])
     cause = ""
@@ -142,8 +142,8 @@ def _show(invocation: Invocation, verdict: Verdict) -> None:
             output.data(f"  {label}: {human.line(text)}")
 
 
-def _result(invocation: Invocation, result: Comparison, width: int) -> str:
-    grade = invocation.output.paint(f"{result.grade.value:<16}", _STYLES[result.grade])
+def _result(output: Output, result: Comparison, width: int) -> str:
+    grade = output.paint(f"{result.grade.value:<16}", _STYLES[result.grade])
     detail = f"{result.rule}: {human.line(result.detail)}" if result.detail else result.rule
     return f"  {grade}  {human.clean(result.path):<{width}}  {detail}".rstrip()
 
