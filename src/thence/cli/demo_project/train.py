@@ -4,18 +4,21 @@ import json
 import time
 from pathlib import Path
 
-print("loading pandas, scikit-learn and matplotlib", flush=True)
-
-import matplotlib as mpl
+print("loading pandas", flush=True)
 import pandas as pd
-import skops.io
 import yaml
 from features import add_features
+
+print("loading scikit-learn", flush=True)
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import RocCurveDisplay, accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+print("loading matplotlib and skops", flush=True)
+import matplotlib as mpl
+import skops.io
 
 RESULTS = Path("results")
 
