@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from thence.cli.human import line
 
-__all__ = ["Column", "to_text"]
+__all__ = ["Column", "to_terminal", "to_text"]
+
+_FLEXIBLE_WIDTH = 12
 
 
 class Column(NamedTuple):
@@ -44,17 +46,19 @@ def to_terminal(columns: Sequence[Column], rows: Sequence[Sequence[str]], width:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
+    cells = [[line(cell) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        widest = max(_width(text) for text in (column.title, *(row[index] for row in cells)))
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
             style=column.style,
             no_wrap=True,
-            overflow="ellipsis" if column.flexible else "fold",
-            ratio=None,
+            overflow="ellipsis",
+            min_width=min(widest, _FLEXIBLE_WIDTH) if column.flexible else widest,
         )
-    for row in rows:
-        table.add_row(*(Text(line(cell)) for cell in row))
+    for row in cells:
+        table.add_row(*map(Text, row))
     console = Console(force_terminal=True, width=width, highlight=False, emoji=False)
     with console.capture() as capture:
         console.print(table)
