@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,9 @@ from thence.errors import ThenceError
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.records import MetricPoint
+
+if TYPE_CHECKING:
+    from thence.execution.capture.secrets import Redactor
 
 __all__ = [
     "RUN_VARIABLE",
@@ -98,6 +101,7 @@ class Tail:
         self._clock = clock
         self._pid = 0
         self._file = -1
+        self._redactor: Redactor | None = None
 
     def log(self, values: dict[str, Any], *, step: int | None = None) -> None:
         """Append metrics (numbers) and params (anything else).
@@ -111,13 +115,28 @@ class Tail:
                 number = _as_number(value)
                 line: Line
                 if number is None:
-                    line = LoggedParam(name=str(name), value=_as_param(value))
+                    line = LoggedParam(name=str(name), value=self._scrub(name, _as_param(value)))
                 else:
                     line = LoggedMetric(name=str(name), value=number, step=step, at=now)
             except Exception as error:  # what people log may do anything when it is looked at
                 _log.warning("a logged value was lost: %r", error)
             else:
                 self.append(line)
+
+    def _scrub(self, name: str, value: Any) -> Any:
+        """A parameter without secrets, before it is written anywhere."""
+        if value is None or isinstance(value, bool):
+            return value
+        if self._redactor is None:
+            from thence.execution.capture.secrets import Redactor  # metrics alone need it not
+
+            # A reproduction has no key: what it logs is thrown away.
+            key = self._spool.parent.parent / "secret.key"
+            self._redactor = Redactor(key.read_bytes() if key.is_file() else os.urandom(32))
+            self._redactor.scrub_environment(os.environ)
+        from thence.execution.relearning import scrub_logged
+
+        return scrub_logged(self._redactor, str(name), value)
 
     def append(self, line: Line) -> None:
         """Append one line; durable against the death of this process when it returns."""

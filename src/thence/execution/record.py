@@ -19,6 +19,7 @@ from thence.execution.capture.secret_files import is_secret_file
 from thence.execution.capture.secrets import Redactor, Stream
 from thence.execution.events import Ended
 from thence.execution.launch import find_program, launch
+from thence.execution.relearning import learn_again, learn_from_file
 from thence.execution.sealing import seal
 from thence.execution.site import Site
 from thence.execution.spool import Beginning, End, Opened, Spool, spools
@@ -72,10 +73,10 @@ def open_run(
         started=site.clock(),
         author=site.author,
         host=capture_host(),
-        name=options.name,
-        experiment=options.experiment,
-        note=options.note,
-        tags=dict(options.tags),
+        name=_scrubbed(redactor, "", options.name),
+        experiment=_scrubbed(redactor, "", options.experiment),
+        note=_scrubbed(redactor, "", options.note),
+        tags={name: _scrubbed(redactor, name, value) for name, value in options.tags.items()},
     )
     given = {
         name: Param(value=_scrubbed(redactor, name, value), origin="option")
@@ -222,7 +223,9 @@ def _recover_one(site: Site, spool: Spool, beginning: Beginning) -> None:
     )
     if site.vault.logs.tail(run_log(spool.run)) == 0:
         site.ingest(site.vault.append(run_log(spool.run), beginning.opened, by=site.author))
-    seal(site, Opened(spool, beginning, ledger, redactor), end, ledger.finish())
+    seen = ledger.finish()
+    learn_again(redactor, beginning.withheld, seen)
+    seal(site, Opened(spool, beginning, ledger, redactor), end, seen)
 
 
 def _is_sealed(site: Site, run: RunId) -> bool:
@@ -248,6 +251,7 @@ def _protect(redactor: Redactor) -> Callable[[Path], bool]:
         secret = is_secret_file(str(path))
         if secret:
             redactor.note_file(str(path))
+            learn_from_file(redactor, path)  # what it holds may be printed
         return secret
 
     return protect

@@ -14,6 +14,7 @@ from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read
 from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
+from thence.execution.relearning import scrub_logged
 from thence.execution.settings import FILE_NAME
 from thence.execution.site import Site
 from thence.execution.spool import End, Opened
@@ -41,7 +42,9 @@ __all__ = ["seal"]
 T = TypeVar("T")
 
 _HEAD = 8192
-_SEARCHED = 64 << 20
+# Searching for five secrets runs at 130 MB a second.
+_SEARCHED = 1 << 30
+_PIECE = 16 << 20
 _TEXT = 8 << 20
 _TRACEBACK = 8192
 
@@ -162,9 +165,7 @@ class _Sealer:
                     self._points.append(line.to_point())
                     self._metrics[line.name] = line.value
                 case live.LoggedParam():
-                    value = line.value
-                    if isinstance(value, str):
-                        value = self._redactor.scrub_text(value)
+                    value = scrub_logged(self._redactor, line.name, line.value)
                     self._logged_params[line.name] = Param(value=value, origin="log")
                 case live.MadeVersion():
                     self._made.append(line.version)
@@ -226,14 +227,47 @@ class _Sealer:
             return self._sniffed(change(use, digest=state.digest), head)
         source = state.kept or state.path
         try:
-            info = writer.put_file(source)
-        except ThenceError as error:
-            self._problems.append(f"{use.path} could not be kept: {error.what}")
+            # Data of any size is not searched: it would cost more than the run. Code and
+            # configuration were scrubbed when they were used.
+            is_searched = not state.redacted and state.size_bytes <= _TEXT
+            use = self._put(writer, source, use, is_searched=is_searched)
+        except (OSError, ThenceError) as error:
+            self._problems.append(f"{use.path} could not be kept: {error}")
             return self._sniffed(change(use, why_not_kept="unreadable"), b"")
-        if not state.redacted:
-            self._remember(state, info.digest)
-        use = change(use, digest=info.digest, size=info.size_bytes)
+        if not use.redacted and use.digest is not None:
+            self._remember(state, use.digest)
         return self._sniffed(use, _head(source))
+
+    def _put(self, writer: Writer, source: Path, use: FileUse, *, is_searched: bool) -> FileUse:
+        """Keep a file: without the secrets in it where it is text, else not at all."""
+        found = self._secret_in(source) if is_searched else None
+        if found is None:
+            info = writer.put_file(source)
+            return change(use, digest=info.digest, size=info.size_bytes)
+        data = _beginning_of(source)
+        if len(data) <= _TEXT and b"\0" not in data:
+            info = writer.put_bytes(self._redactor.scrub_bytes(data, use.path))
+            return change(use, digest=info.digest, size=info.size_bytes, redacted=True)
+        self._redactor.note_file(use.path)
+        self._problems.append(
+            f"{use.path} holds the secret {found} and is not a short text, so it was not kept"
+        )
+        return change(use, why_not_kept="secret")
+
+    def _secret_in(self, path: Path) -> str | None:
+        """Name of a learnt secret in a file, or in the first GiB of it."""
+        if not self._redactor.longest:
+            return None
+        overlap = 4 * self._redactor.longest  # bytes of its characters
+        before = b""
+        with path.open("rb") as file:
+            for _ in range(_SEARCHED // _PIECE):
+                piece = file.read(_PIECE)
+                found = self._redactor.contains(before + piece)
+                if found is not None or not piece:
+                    return found
+                before = piece[-overlap:]
+        return None
 
     def _sniffed(self, use: FileUse, head: bytes) -> Stored:
         name = use.path.rpartition("/")[2]
@@ -270,20 +304,8 @@ class _Sealer:
         try:
             facts = output.path.stat()
             use = change(use, size=facts.st_size, executable=bool(facts.st_mode & 0o100))
-            data = output.path.read_bytes() if facts.st_size <= _SEARCHED else b""
-            found = self._redactor.contains(data)
-            if found is None:
-                info = writer.put_file(output.path)
-                use = change(use, digest=info.digest, size=info.size_bytes)
-            elif len(data) <= _TEXT and b"\0" not in data:
-                info = writer.put_bytes(self._redactor.scrub_bytes(data))
-                use = change(use, digest=info.digest, size=info.size_bytes, redacted=True)
-            else:
-                self._redactor.note_file(use.path)
-                use = change(use, why_not_kept="secret")
-                self._problems.append(
-                    f"{use.path} holds the secret {found} and is not text, so it was not kept"
-                )
+            use = self._put(writer, output.path, use, is_searched=True)
+            data = _beginning_of(output.path) if is_metrics_file(use.path) else b""
         except (OSError, ThenceError) as error:
             self._problems.append(f"the output {use.path} could not be kept: {error}")
             return self._sniffed(change(use, why_not_kept="unreadable"), b"")
@@ -410,6 +432,11 @@ class _Sealer:
         if not found:
             return None
         return self._redactor.scrub_text(text[found[-1].start() :][-_TRACEBACK:]).strip()
+
+
+def _beginning_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_TEXT + 1)
 
 
 def _head(path: Path) -> bytes:
