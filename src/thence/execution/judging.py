@@ -1,12 +1,13 @@
 """Judging a reproduction: each result against the original, then the run as a whole."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from thence.errors import DataDamaged, NotFound
+from thence.execution.restore import put_back
 from thence.execution.settings import ResultSettings
 from thence.formats import registry
 from thence.formats.base import CompareContext
@@ -76,6 +77,7 @@ def compare_results(
     originals: Path,
     settings: ResultSettings,
     context: CompareContext,
+    secrets: Mapping[str, str],
     progress: Callable[[str], None],
 ) -> list[Comparison]:
     """Grade each result; never raises for what the files are.
@@ -86,6 +88,7 @@ def compare_results(
         originals: An empty folder for the original ones.
         settings: Tolerances.
         context: Inputs and interpreter of the reproduction.
+        secrets: Values by placeholder, to be put back into the originals.
         progress: Is told which result is compared.
 
     Raises:
@@ -98,11 +101,17 @@ def compare_results(
         with failures_of(f"make {folder}"):
             folder.mkdir(parents=True)
         own = msgspec.structs.replace(context, tolerance=settings.tolerance_of(result.path))
-        graded.append(_compare(result, content, folder, own))
+        graded.append(_compare(result, content, folder, own, secrets))
     return graded
 
 
-def _compare(result: Result, content: Content, folder: Path, context: CompareContext) -> Comparison:
+def _compare(
+    result: Result,
+    content: Content,
+    folder: Path,
+    context: CompareContext,
+    secrets: Mapping[str, str],
+) -> Comparison:
     if result.original is None:
         detail = f"the original was not kept: {result.why_not_kept}"
         return Comparison(path=result.path, grade=Grade.UNCHECKED, detail=detail)
@@ -112,6 +121,8 @@ def _compare(result: Result, content: Content, folder: Path, context: CompareCon
     original = folder / result.reproduced.name
     try:
         content.write_to(result.original, original)
+        if result.redacted:
+            put_back(original, secrets)
     except (NotFound, DataDamaged) as error:
         detail = f"the original cannot be read: {error.what}"
         return Comparison(path=result.path, grade=Grade.UNCHECKED, detail=detail)

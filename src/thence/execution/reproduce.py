@@ -153,9 +153,12 @@ class _Reproduction:
         self._started = site.clock()
         self._environment = self._read_environment()
         self._host = capture_host()
-        known = match(site.secret_key(), dict(os.environ))
-        by_name = {one.placeholder: one.name for one in sealed.withheld if one.placeholder}
-        given = {mark: secrets[name] for mark, name in by_name.items() if name in secrets}
+        known = match(site.secret_key(), {**os.environ, **secrets})
+        given = {
+            one.placeholder: secrets[one.name]
+            for one in sealed.withheld
+            if one.placeholder and one.name in secrets and one.placeholder not in known
+        }
         self._secrets = {**known, **given}
         self._given_by_name = secrets
         self._missing: list[str] = []
@@ -440,6 +443,7 @@ class _Reproduction:
             originals=self._base / "original",
             settings=settings,
             context=context,
+            secrets=self._secrets,
             progress=self._progress,
         )
         return tuple(graded)

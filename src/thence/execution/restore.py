@@ -20,7 +20,7 @@ from thence.model.records import FileRole, FileUse, RunSealed
 from thence.store.failures import failures_of
 from thence.vault.content import Content
 
-__all__ = ["Restored", "check_elsewhere", "restore_files"]
+__all__ = ["Restored", "check_elsewhere", "put_back", "restore_files"]
 
 _RESTORED = {FileRole.INPUT, FileRole.CODE, FileRole.CONFIG}
 _WHY = {
@@ -122,9 +122,21 @@ def _write(content: Content, use: FileUse, target: Path, secrets: Mapping[str, s
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
     content.write_to(use.digest, target, executable=use.executable)
-    if use.redacted and secrets:
-        text = target.read_bytes().decode("utf-8", "surrogateescape")
-        target.write_bytes(fill_in(text, secrets).encode("utf-8", "surrogateescape"))
+    if use.redacted:
+        put_back(target, secrets)
+
+
+def put_back(path: Path, secrets: Mapping[str, str]) -> None:
+    """Put secrets in the place of their placeholders in a file, as far as they are known.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    if not secrets:
+        return
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    with failures_of(f"restore {path}"):
+        path.write_bytes(fill_in(text, secrets).encode("utf-8", "surrogateescape"))
 
 
 def _place_root(original: str, uses: Iterable[FileUse], tree: Path) -> tuple[Path, int]:
