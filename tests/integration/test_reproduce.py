@@ -231,12 +231,15 @@ def test_packages_that_are_installed_from_where_they_are_written(
     )
     workshop.write("study/go.py", "import tool\nopen('out.txt', 'w').write(str(tool.FACTOR * 6))\n")
     run = workshop.run(str(tmp_path / "venv" / "bin" / "python"), "study/go.py")
+    modules = {"tool/__init__.py", "tool/deep.py"}
     packages = workshop.files(run, FileRole.PACKAGE)
-    assert {"editable/tool/__init__.py", "editable/tool/deep.py"} <= set(packages)
     assert {use.package for use in packages.values()} == {"tool"}
     code = set(workshop.files(run, FileRole.CODE))
-    own = {"src/tool/__init__.py", "src/tool/deep.py"} if inside else set()
+    # The project's own files are its code; those of another folder are kept as a package.
+    own = {f"src/{path}" for path in modules} if inside else set()
     assert code == {"study/go.py", *own}
+    kept = {path.partition("/")[2] for path in packages}
+    assert (modules <= kept) == (not inside)
     shutil.rmtree(tmp_path / "venv")
     shutil.rmtree(home / "src")
     verdict = again(workshop, run)
