@@ -59,6 +59,7 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
     if sealed is not None:
         _code(output, project, sealed)
     _files(output, run, files)
+    _inside(output, run, files)
     if run.params:
         section(output, "parameters")
         output.table(
@@ -167,6 +168,16 @@ def _files(output: Output, run: RunDetail, files: list[FileUse]) -> None:
             output.data(
                 f"and {human.count(more, 'more file')}: thence show run:{run.run[:8]} --json"
             )
+
+
+def _inside(output: Output, run: RunDetail, files: list[FileUse]) -> None:
+    """Versions that the program loaded and saved itself, which are no files of the project."""
+    bound = {file.version for file in files}
+    for title, versions in (("loaded", run.uses), ("saved", run.makes)):
+        refs = [_ref(one) for one in versions if one.record not in bound]
+        if refs:
+            section(output, f"{title} by the program itself ({len(refs):,})")
+            output.data("\n".join(f"  {ref}" for ref in refs))
 
 
 def _ref(used: UsedVersion) -> str:

@@ -82,6 +82,7 @@ class _Sealer:
 
     def seal(self) -> RunSealed:
         self._read_live_lines()
+        loaded, saved = len(set(self._used)), len(set(self._made))
         with self._site.vault.writer() as writer:
             inputs = [self._store_read(writer, state) for state in self._ledger.reads]
             overwritten = [
@@ -129,8 +130,8 @@ class _Sealer:
             metrics=self._metrics,
             series=series_digest,
             files=files_digest,
-            inputs_count=sum(item.use.role is FileRole.INPUT for item in inputs),
-            outputs_count=len(outputs),
+            inputs_count=loaded + sum(item.use.role is FileRole.INPUT for item in inputs),
+            outputs_count=saved + len(outputs),
             folders=self._folders(outputs),
             uses=tuple(dict.fromkeys(self._used)),
             makes=tuple(dict.fromkeys(self._made)),

@@ -316,6 +316,8 @@ class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
         metrics: The last value of each.
         series: Content digest of all metric points.
         files: Content digest of all file uses (inputs, code, config, documents, outputs …).
+        inputs_count: Files that it read as data, and versions that it loaded itself.
+        outputs_count: Files that it wrote, and versions that it saved itself.
         folders: Folders below the root that outputs lie in and that were there before the run.
         uses: Digests of the version records among the inputs.
         makes: Digests of the version records that are its outputs.
