@@ -1,6 +1,7 @@
 """From files to trees: walk, ask the stat cache, read what changed."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from thence.vault.writer import Writer
 
 __all__ = ["Gathered", "gather", "hash_tree"]
 
-_REPORT_EVERY = 500
+_REPORT_EVERY_S = 0.1
 
 
 class Gathered(NamedTuple):
@@ -54,7 +55,7 @@ def gather(
         stats: Tells which files did not change, and learns the others.
         known: Tells whether the store holds a content that the stat cache names.
         skip: Is asked of every file and folder below the paths.
-        progress: Is told files and bytes done so far, now and then.
+        progress: Is told files and bytes done so far, now and then, by any thread.
 
     Raises:
         NotFound: A path does not exist.
@@ -85,7 +86,8 @@ def gather(
             )
         else:
             to_read.append(index)
-    done_size = 0
+    report = _Report(progress)
+    writer.on_read = report.add
     started = time.time_ns()
     written = writer.put_files([found[index].path for index in to_read])
     for done, (index, info) in enumerate(zip(to_read, written, strict=True), 1):
@@ -95,9 +97,9 @@ def gather(
         )
         if info.size_bytes == item.stat.st_size:
             stats.remember(item.path.absolute(), item.stat, info.digest, read_at_ns=started)
-        done_size += info.size_bytes
-        if done % _REPORT_EVERY == 0 or done == len(to_read):
-            progress(done, done_size)
+        report.files = done
+    writer.on_read = lambda size: None
+    report.end()
     complete = [entry for entry in entries if entry is not None]
     info = writer.put_bytes(tree.encode(complete))
     return Gathered(
@@ -108,6 +110,30 @@ def gather(
         tuple(skipped),
         len(to_read),
     )
+
+
+class _Report:
+    """Counts what the threads of a writer have read, and tells of it now and then."""
+
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        self.files = 0
+        self._progress = progress
+        self._size = 0
+        self._next = time.monotonic() + _REPORT_EVERY_S
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self._size += size
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + _REPORT_EVERY_S
+            self._progress(self.files, self._size)
+
+    def end(self) -> None:
+        if self.files:
+            self._progress(self.files, self._size)
 
 
 def _find_all(paths: Sequence[Path], skip: Callable[[Path], bool]) -> Iterator[Found]:

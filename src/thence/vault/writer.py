@@ -15,7 +15,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from blake3 import blake3
 
-from thence.errors import Conflict, Denied, InvalidInput, NotFound, StorageError
+from thence.errors import Conflict, Denied, Interrupted, InvalidInput, NotFound, StorageError
 from thence.model.ids import Digest
 from thence.store.base import Bytes, Store
 from thence.vault import chunk, recipe
@@ -97,7 +97,9 @@ class Writer:
         for _ in range(self._count):
             self._free.put(None)
         self._hasher = ThreadPoolExecutor(self._count, thread_name_prefix="thence-hash")
+        self._stopped = False
         self.new_bytes = 0
+        self.on_read: Callable[[int], None] = lambda size: None
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +110,7 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stopped = kind is not None
         try:
             if kind is None:
                 self.flush()
@@ -179,6 +182,10 @@ class Writer:
                         yield from waiting.pop(0).result()
                 for done in waiting:
                     yield from done.result()
+            except BaseException:
+                # Nobody waits for a file of many gigabytes after Ctrl-C.
+                self._stopped = True
+                raise
             finally:
                 for left in waiting:
                     left.cancel()
@@ -201,8 +208,15 @@ class Writer:
         claim = _Claim(lane)
         return self._pending.setdefault(wanted, claim) is claim and wanted not in self._directory
 
+    def _go_on(self, size: int) -> None:
+        """Told before each file and after each piece of one."""
+        if self._stopped:
+            raise Interrupted("writing was stopped")
+        self.on_read(size)
+
     def _put_file(self, lane: Lane, path: Path) -> ContentInfo:
         for _ in range(_TRIES):
+            self._go_on(0)
             try:
                 descriptor = os.open(path, _FILE)
                 try:
@@ -237,6 +251,7 @@ class Writer:
             while more := os.read(descriptor, SMALL + 1):
                 head += more
             if len(head) <= SMALL:
+                self._go_on(len(head))
                 return self._put_small(lane, head)
         return self._put_segments(lane, _segments(head, descriptor))
 
@@ -273,6 +288,7 @@ class Writer:
                     start = end
             finally:
                 hashed.result()
+            self._go_on(len(data))
         digest, size = whole.digest(), sum(item.length for item in chunks)
         if self._is_new(lane, digest):
             if only is not None:

@@ -1,0 +1,61 @@
+"""A save that is stopped stops soon, and one that goes on says how far it is."""
+
+from pathlib import Path
+
+import pytest
+
+from thence.store.memory import MemoryStore
+from thence.vault.saving import gather
+from thence.vault.vault import Vault
+
+_BIG = 4 << 30
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return Vault(MemoryStore(), tmp_path / "cache")
+
+
+def _fill(folder: Path) -> list[Path]:
+    """One batch of small files, and a file that takes seconds to read."""
+    folder.mkdir()
+    paths = [folder / f"{number:03}" for number in range(65)]
+    for path in paths:
+        path.write_text(path.name)
+    with paths[-1].open("r+b") as file:
+        file.truncate(_BIG)
+    return paths
+
+
+def test_ctrl_c_does_not_wait_for_the_end_of_a_big_file(vault: Vault, tmp_path: Path) -> None:
+    paths = _fill(tmp_path / "data")
+    read: list[int] = []
+
+    def save() -> None:
+        with vault.writer(lanes=2) as writer:
+            writer.on_read = read.append
+            for _ in writer.put_files(paths):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save()
+    assert sum(read) < _BIG // 4
+    assert list((tmp_path / "cache").rglob("staging/*")) == []
+
+
+def test_progress_is_told_inside_of_a_big_file(vault: Vault, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(1 << 28)
+    told: list[tuple[int, int]] = []
+    with vault.writer() as writer:
+        gather(
+            [big],
+            writer,
+            vault.stats,
+            known=lambda digest: False,
+            progress=lambda files, size: told.append((files, size)),
+        )
+    assert told[-1] == (1, 1 << 28)
+    assert 0 < told[0][1] < 1 << 28
+    assert told == sorted(told)
