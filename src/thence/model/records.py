@@ -4,6 +4,9 @@ A log entry is an envelope around one record::
 
     {"at": time, "by": author, "entry": random id, "record": {"type": "version", ...}}
 
+All of them are here, in one file of more than 500 lines: what a project can say of itself is one
+vocabulary, to be read in one go.
+
 Envelopes and records are copied as bytes and never encoded again, so fields that this version of
 thence does not know survive a copy.
 """
