@@ -101,7 +101,7 @@ folder=$(@D); rm -f $@.done; \
     --root-user-action ignore -e '.[$(EXTRA)]' && touch $@.done; } \
 | sed -e '/^Requirement already/d' -e '/^Looking/d' -e '/^Obtaining/d' -e '/^ /d' \
     -e 's/^Collecting \([A-Za-z0-9._-]*\).*/  \1/' -e '/^Installing coll/s/:.*//' \
-    -e '/^Successfully/d'; \
+    -e '/^Successfully/d' -e '/^Processing/d' -e '/^Building/d'; \
 if [ ! -f $@.done ]; then \
     echo "The packages could not be installed; what pip said is above." >&2; exit 1; \
 fi; \
