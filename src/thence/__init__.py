@@ -3,9 +3,12 @@
 The names here are loaded when they are first used, so that `import thence` costs next to nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+# As type checkers know it; importing typing would be most of the cost of `import thence`.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from thence import errors
     from thence.index.views import ArtifactSummary as Artifact
     from thence.index.views import RunDetail as Run
@@ -59,7 +62,7 @@ _SOURCES: dict[str, tuple[str, str | None]] = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Load a public name when it is first used."""
     if name == "__version__":
         from importlib.metadata import version

@@ -46,11 +46,13 @@ def moment(then: datetime, now: datetime) -> str:
 def duration(seconds: float) -> str:
     """How long something took.
 
-    >>> duration(0.25), duration(75), duration(7384)
-    ('0.25 s', '1 min 15 s', '2 h 3 min')
+    >>> duration(0.25), duration(3), duration(75), duration(7384)
+    ('0.25 s', '3.0 s', '1 min 15 s', '2 h 3 min')
     """
-    if seconds < 10:
+    if seconds < 1:
         return f"{seconds:.2g} s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < _HOUR:

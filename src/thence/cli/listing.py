@@ -83,7 +83,7 @@ def history(invocation: Invocation, *, name: str, aliases: bool) -> None:
                 Column("VERSION"),
                 Column("WHEN"),
                 Column("BY"),
-                Column("NOTE", flexible=True),
+                Column("NOTE", flexible=True, optional=True),
             ],
             [
                 (
@@ -107,8 +107,8 @@ def history(invocation: Invocation, *, name: str, aliases: bool) -> None:
             Column("BY"),
             Column("FILES", right=True),
             Column("SIZE", right=True),
-            Column("ALIASES", style="green"),
-            Column("NOTE", flexible=True),
+            Column("ALIASES", style="green", optional=True),
+            Column("NOTE", flexible=True, optional=True),
         ],
         [
             (

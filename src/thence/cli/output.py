@@ -41,9 +41,9 @@ class Output:
         """Print a table; nothing with `--json`."""
         if self.json:
             return
-        if self.is_colored(sys.stdout):
+        if _is_terminal(sys.stdout):
             width = shutil.get_terminal_size().columns
-            _write(sys.stdout, table.to_terminal(columns, rows, width))
+            _write(sys.stdout, table.to_text(columns, rows, width=width, paint=self.paint))
         else:
             _write(sys.stdout, table.to_text(columns, rows))
 

@@ -94,7 +94,7 @@ class _Shown:
     def _text(self) -> str:
         took = time.monotonic() - self._started
         text = f"{self._doing}, {human.duration(took)}"
-        if self._files:
+        if self._size:
             rate = human.size(int(self._size / max(took, 0.001)))
             text += f": {human.count(self._files, 'file')}, {human.size(self._size)}, {rate}/s"
         return text

@@ -156,8 +156,8 @@ def _files(output: Output, run: RunDetail, files: list[FileUse]) -> None:
             [
                 Column("PATH", flexible=True),
                 Column("SIZE", right=True),
-                Column("VERSION", style="cyan"),
-                Column("REMARK", style="dim", flexible=True),
+                Column("VERSION", style="cyan", optional=True),
+                Column("REMARK", style="dim", flexible=True, optional=True),
             ],
             [
                 (file.path, human.size(file.size), _version(refs, file.version), _remark(file))

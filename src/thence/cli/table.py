@@ -1,13 +1,14 @@
-"""Small tables: columns of plain text, or what rich makes of them on a terminal."""
+"""Small tables: aligned columns of text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from thence.cli.human import line
 
-__all__ = ["Column", "to_terminal", "to_text"]
+__all__ = ["Column", "to_text"]
 
-_FLEXIBLE_WIDTH = 12
+_GAP = "  "
+_NARROWEST = 8
 
 
 class Column(NamedTuple):
@@ -15,54 +16,85 @@ class Column(NamedTuple):
 
     Attributes:
         right: Numbers are aligned to the right.
-        style: A rich style for its cells.
-        flexible: On a terminal, this column gives way first.
+        style: Of its cells: a word that `Output.paint` knows.
+        flexible: On a terminal that is too narrow, this column is cut.
+        optional: Left out where none of its cells says anything.
     """
 
     title: str
     right: bool = False
     style: str = ""
     flexible: bool = False
+    optional: bool = False
 
 
-def to_text(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
-    """The table for a pipe or a file: aligned, never cut, no colours."""
-    cells = [[column.title for column in columns], *([line(cell) for cell in row] for row in rows)]
-    widths = [max(_width(row[index]) for row in cells) for index in range(len(columns))]
-    return "".join(
-        "  ".join(
-            _pad(cell, width, right=column.right)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        ).rstrip()
-        + "\n"
-        for row in cells
-    )
+def to_text(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    *,
+    width: int | None = None,
+    paint: Callable[[str, str], str] = lambda text, style: text,
+) -> str:
+    """The table, a line for each row.
 
-
-def to_terminal(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> str:
-    """The table for a terminal of this width, with escape sequences for styles."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    Args:
+        columns: What stands where.
+        rows: A cell for each column.
+        width: Of the terminal; None for a pipe or a file, where nothing is cut.
+        paint: Puts a text into a style.
+    """
     cells = [[line(cell) for cell in row] for row in rows]
-    for index, column in enumerate(columns):
-        widest = max(_width(text) for text in (column.title, *(row[index] for row in cells)))
-        table.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            style=column.style,
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=min(widest, _FLEXIBLE_WIDTH) if column.flexible else widest,
-        )
-    for row in cells:
-        table.add_row(*map(Text, row))
-    console = Console(force_terminal=True, width=width, highlight=False, emoji=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "".join(f"{text.rstrip()}\n" for text in capture.get().splitlines())
+    wanted = [
+        index
+        for index, column in enumerate(columns)
+        if not column.optional or any(row[index] for row in cells)
+    ]
+    shown = [columns[index] for index in wanted]
+    cells = [[row[index] for index in wanted] for row in cells]
+    widths = _widths(shown, cells, width)
+    head = _line([column.title for column in shown], shown, widths, lambda text, _: text)
+    lines = [paint(head, "bold"), *(_line(row, shown, widths, paint) for row in cells)]
+    return "".join(f"{text}\n" for text in lines)
+
+
+def _widths(
+    columns: Sequence[Column], cells: Sequence[Sequence[str]], limit: int | None
+) -> list[int]:
+    """Widths of the columns; flexible ones give way, the widest first."""
+    widths = [
+        max(_width(text) for text in (column.title, *(row[index] for row in cells)))
+        for index, column in enumerate(columns)
+    ]
+    if limit is None:
+        return widths
+    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - limit
+    flexible = [index for index, column in enumerate(columns) if column.flexible]
+    while excess > 0 and flexible:
+        widest = max(flexible, key=lambda index: widths[index])
+        if widths[widest] <= max(_NARROWEST, _width(columns[widest].title)):
+            break  # the terminal wraps the lines; nothing more is lost
+        widths[widest] -= 1
+        excess -= 1
+    return widths
+
+
+def _line(
+    cells: Sequence[str],
+    columns: Sequence[Column],
+    widths: Sequence[int],
+    paint: Callable[[str, str], str],
+) -> str:
+    parts = []
+    for index, (cell, column, width) in enumerate(zip(cells, columns, widths, strict=True)):
+        text = _fit(cell, width)
+        space = " " * (width - _width(text))
+        painted = paint(text, column.style) if text and column.style else text
+        if column.right:
+            parts.append(space + painted)
+        else:
+            is_last = index == len(columns) - 1
+            parts.append(painted if is_last else painted + space)
+    return _GAP.join(parts).rstrip()
 
 
 def _width(text: str) -> int:
@@ -73,6 +105,9 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
-def _pad(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
+def _fit(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    from rich.cells import set_cell_size
+
+    return f"{set_cell_size(text, width - 1).rstrip()}…"

@@ -9,6 +9,7 @@ import pytest
 
 from thence.cli import human
 from thence.cli.plain import dumps, plain
+from thence.cli.table import Column, to_text
 from thence.cli.values import as_mapping, value_of
 from thence.execution.keeping import SavedVersion
 from thence.index.views import CurrentAlias
@@ -91,6 +92,44 @@ def test_a_key_may_be_repeated_only_with_one_value() -> None:
     assert as_mapping([("a", "1"), ("a", "1")], "tag") == {"a": "1"}
     with pytest.raises(click.UsageError):
         as_mapping([("a", "1"), ("a", "2")], "tag")
+
+
+def _table(width: int | None = None) -> list[str]:
+    columns = [
+        Column("NAME", style="cyan", flexible=True),
+        Column("SIZE", right=True),
+        Column("ALIASES", optional=True),
+        Column("NOTE", flexible=True),
+    ]
+    rows = [
+        ("a rather long name", "1 B", "", "short"),
+        ("日本", "12.3 kB", "", "what is long, too"),
+    ]
+    return to_text(columns, rows, width=width).splitlines()
+
+
+def test_a_table_for_a_pipe_is_never_cut() -> None:
+    assert _table() == [
+        "NAME                   SIZE  NOTE",
+        "a rather long name      1 B  short",
+        "日本                12.3 kB  what is long, too",
+    ]
+
+
+def test_a_table_for_a_narrow_terminal_is_cut_where_it_may_be() -> None:
+    assert _table(34) == [
+        "NAME            SIZE  NOTE",
+        "a rather l…      1 B  short",
+        "日本         12.3 kB  what is lon…",
+    ]
+    assert _table(10)[1] == "a rathe…      1 B  short"
+    assert _table(200) == _table()
+
+
+def test_cells_are_painted_and_not_their_padding() -> None:
+    columns = [Column("A", style="cyan"), Column("B")]
+    text = to_text(columns, [("x", "1"), ("long", "2")], paint=lambda text, style: f"<{text}>")
+    assert text == "<A     B>\n<x>     1\n<long>  2\n"
 
 
 def test_plain_leaves_nothing_out() -> None:
