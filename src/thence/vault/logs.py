@@ -99,6 +99,15 @@ class Logs:
             number += 1
             yield number, data
 
+    def records(self, log: str) -> Iterator[Entry]:
+        """All entries of a log, decoded.
+
+        Raises:
+            DataDamaged: An entry cannot be read.
+        """
+        for _, data in self.after(log, 0):
+            yield decode_entry(data)
+
     def tail(self, log: str) -> int:
         """The number of the last entry, 0 for none: gallop and bisect, as there are no gaps."""
         low = self._tails.get(log, 0)
