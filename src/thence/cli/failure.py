@@ -88,6 +88,8 @@ def from_usage(error: click.ClickException) -> InvalidInput:
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     command = ctx.command_path if ctx is not None else "thence"
     text = " ".join(error.format_message().split())
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        text = "no verb is given"
     what, _, more = text.partition(". ")
     more = f"{more.rstrip('.')}." if more and not more.endswith(("?", "?.")) else more.rstrip(".")
     usage = ctx.get_usage().removeprefix("Usage: ") if ctx is not None else f"{command} --help"

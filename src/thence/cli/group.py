@@ -50,6 +50,9 @@ class Root(VerbGroup):
         except click.ClickException as error:
             output = invocation.output
             output.json |= "--json" in given  # what it stumbled over may stand before
+            if isinstance(error, click.exceptions.NoArgsIsHelpError) and not output.json:
+                output.trouble(error.format_message())
+                sys.exit(error.exit_code)
             status = _fail(failure.from_usage(error), invocation)
         except ThenceError as error:
             status = _fail(error, invocation)

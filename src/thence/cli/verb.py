@@ -195,6 +195,12 @@ class VerbGroup(_Helped, click.Group):
         self.format_commands(ctx, formatter)
         super().format_options(ctx, formatter)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, as they were added."""
+        with formatter.section("Verbs"):
+            rows = [(name, verb.get_short_help_str()) for name, verb in self.commands.items()]
+            formatter.write_dl(rows)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -147,6 +147,18 @@ def test_usage_points_at_the_help_of_the_verb(project: Path, thence: Thence) -> 
     assert near[1].startswith("  Did you mean save?")
 
 
+@pytest.mark.parametrize("args", [(), ("runs",), ("index",)])
+def test_without_a_verb_the_help_is_shown(
+    folder: Path, thence: Thence, args: tuple[str, ...]
+) -> None:
+    failed = thence(*args, ok=False)
+    assert failed.status == 2
+    assert failed.out == ""
+    assert failed.err == thence(*args, "--help").out
+    as_object = thence(*args, "--json", ok=False).objects[0]
+    assert as_object["exit_status"] == 2
+
+
 def test_names_that_differ_by_case(project: Path, thence: Thence) -> None:
     (project / "Data").write_text("x")
     failed = thence("save", "Data", ok=False)
