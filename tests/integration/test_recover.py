@@ -248,7 +248,7 @@ def test_recovering_is_interrupted_too(workshop: Workshop) -> None:
     with pytest.raises(StorageError):
         broken.run(sys.executable, "script.py")
     for first in (1, 2, 4, 6):
-        again = faulty(workshop, Rule(**fails_from(first)))
+        again = faulty(workshop, fails_from(first))
         with pytest.raises(StorageError):
             again.recover()
     (workshop.root / "in.txt").write_text("changed since")

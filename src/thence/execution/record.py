@@ -100,8 +100,14 @@ def open_run(
         redact=lambda path, data: redactor.scrub_config(str(path), data),
         ignore={f"ignored: {one}": str(site.root / one) for one in settings.capture.ignore},
     ).open()
-    log = run_log(opened.run)
-    site.ingest(site.vault.append(log, opened, by=site.author))
+    try:
+        site.ingest(site.vault.append(run_log(opened.run), opened, by=site.author))
+    except BaseException as error:
+        # It may be in the store, the answer lost: recovery ends it, as a run that never began.
+        if isinstance(error, ThenceError):
+            spool.write_end(_not_started(site, error))
+        spool.release()
+        raise
     return Opened(spool, beginning, ledger, redactor)
 
 
@@ -282,7 +288,10 @@ def _scrubbed_file(opened: Opened, name: str) -> Iterator[Callable[[bytes], None
             file.write(stream.feed(data))
 
         yield sink
-        file.write(stream.flush())
+        try:
+            file.write(stream.flush())
+        except OSError as error:  # the program has ended; what is known of it is sealed
+            _log.warning("the end of %s was not kept: %s", name, error)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from thence.execution import live
 from thence.execution.binding import Stored, bind, change
 from thence.execution.capture.code import CodeState, capture_code, find_documents
 from thence.execution.capture.environment import Environment, capture_environment
+from thence.execution.capture.keeper import Signature
 from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
 from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
@@ -221,7 +222,7 @@ class _Sealer:
             redacted=state.redacted,
             changed_during_run=state.changed_during_run,
         )
-        if state.why_not_kept is not None:
+        if state.why_not_kept is not None and not _is_still_there(state):
             return self._sniffed(change(use, why_not_kept=state.why_not_kept), b"")
         if state.digest is not None:
             head = self._probe(f"the kind of {use.path}", lambda: self._head_of(state), b"")
@@ -433,6 +434,16 @@ class _Sealer:
         if not found:
             return None
         return self._redactor.scrub_text(text[found[-1].start() :][-_TRACEBACK:]).strip()
+
+
+def _is_still_there(state: FileState) -> bool:
+    """Whether what there was no room to copy can be read where it is."""
+    if state.why_not_kept != "no-space" or state.changed_during_run:
+        return False
+    try:
+        return Signature.of(state.path.stat()) == state.signature
+    except OSError:
+        return False
 
 
 def _beginning_of(path: Path) -> bytes:

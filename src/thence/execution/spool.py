@@ -13,6 +13,7 @@
 """
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ __all__ = ["Beginning", "End", "Opened", "Spool", "spools"]
 
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,8 +137,14 @@ class Spool:
         return _read(self.folder / "beginning.json", Beginning)
 
     def write_end(self, end: End) -> None:
-        """Note how the run ended, before it is sealed."""
-        _write(self.folder / "end.json", codec.encode(end))
+        """Note how the run ended, before it is sealed.
+
+        Where the disk is full nothing is noted: sealing does not need it, only recovery does.
+        """
+        try:
+            _write(self.folder / "end.json", codec.encode(end))
+        except OSError as error:
+            _log.warning("the end of %s was not noted: %s", self.run.short, error)
 
     def end(self) -> End | None:
         """How the run ended, or None where its recorder died before."""
