@@ -313,6 +313,10 @@ class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
     Attributes:
         root: The project's folder, absolute, on the machine where it ran.
         cwd: Relative to `root`.
+        exit_code: As a shell reports it; None where it cannot be known.
+        stdin: What it read as standard input: the path of a file, or `pipe`; None for a terminal.
+        rerunnable: False for a prompt or notebook, whose command does not repeat what was typed.
+        ordinal: Which of the runs of its process it was, from 1.
         environment_variables: The allowed ones, with values.
         omitted_variables: Names of all others that were set.
         params: By name.
@@ -342,6 +346,9 @@ class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
     host: Host
     sensor: SensorReport
     exit_code: int | None = None
+    stdin: str | None = None
+    rerunnable: bool = True
+    ordinal: int = 1
     name: str | None = None
     experiment: str | None = None
     note: str | None = None
