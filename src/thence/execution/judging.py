@@ -19,7 +19,7 @@ from thence.vault.content import Content
 
 __all__ = ["Evidence", "Result", "compare_results", "conclude", "results_of"]
 
-_ORDER = list(Grade)
+_DIFFERENCES = {Grade.DIFFERENT, Grade.MISSING}
 
 
 class Evidence(NamedTuple):
@@ -136,33 +136,34 @@ def _compare(
 def conclude(evidence: Evidence) -> tuple[Finding, tuple[str, ...]]:
     """The verdict, and the reasons for it.
 
-    The worst result decides. Nothing that could not be checked counts as reproduced; and where
-    something was missing, a difference is no proof that the result does not reproduce.
+    One difference decides, whatever could not be checked beside it; but where something was
+    missing or in the way, a difference proves nothing. What could not be checked never counts as
+    reproduced.
     """
     reasons = list(evidence.obstacles)
     original, reproduced = evidence.exit_codes
-    worst = max((one.grade for one in evidence.results), key=_ORDER.index, default=None)
+    is_different = any(one.grade in _DIFFERENCES for one in evidence.results)
     if reproduced is not None and original != reproduced:
         reasons.append(f"the command ended with status {reproduced}; originally with {original}")
-        worst = Grade.DIFFERENT if worst is None else max(worst, Grade.DIFFERENT, key=_ORDER.index)
+        is_different = True
     if not evidence.results:
         reasons.append("the run has no results to compare")
         return Finding.CANNOT_BE_CHECKED, tuple(reasons)
-    counts = {grade: sum(one.grade is grade for one in evidence.results) for grade in _ORDER}
+    counts = {grade: sum(one.grade is grade for one in evidence.results) for grade in Grade}
     reasons += [
         f"{counts[grade]} of {len(evidence.results)} results: {grade}"
         for grade in (Grade.DIFFERENT, Grade.MISSING, Grade.UNCHECKED)
         if counts[grade]
     ]
-    if worst in {Grade.DIFFERENT, Grade.MISSING} and evidence.missing:
+    if is_different and evidence.missing:
         reasons += [f"missing: {what}" for what in evidence.missing]
         return Finding.CANNOT_BE_CHECKED, tuple(reasons)
-    if evidence.obstacles or counts[Grade.UNCHECKED]:
-        if worst in {Grade.DIFFERENT, Grade.MISSING} and not evidence.obstacles:
-            return Finding.DIFFERS, tuple(reasons)
+    if evidence.obstacles:
         return Finding.CANNOT_BE_CHECKED, tuple(reasons)
-    if worst in {Grade.DIFFERENT, Grade.MISSING}:
+    if is_different:
         return Finding.DIFFERS, tuple(reasons)
-    if worst is Grade.WITHIN_TOLERANCE:
+    if counts[Grade.UNCHECKED]:
+        return Finding.CANNOT_BE_CHECKED, tuple(reasons)
+    if counts[Grade.WITHIN_TOLERANCE]:
         return Finding.WITHIN_TOLERANCE, tuple(reasons)
     return Finding.REPRODUCED, tuple(reasons)
