@@ -76,7 +76,7 @@ def restore_files(
         Denied: The folder may not be written to.
     """
     uses = list(uses)
-    root, depth = _place_root(sealed.root, uses, base / "tree")
+    root, depth = _place_root(sealed, uses, base / "tree")
     missing: dict[str, str] = {}
     elsewhere: dict[str, FileUse] = {}
     patched: dict[str, Path] = {}
@@ -84,24 +84,29 @@ def restore_files(
     count = 0
     with failures_of(f"restore files into {base}"):
         for folder in (root, root / sealed.cwd, base / "home", *(root / f for f in sealed.folders)):
-            folder.mkdir(parents=True, exist_ok=True)
+            if _is_inside(folder, base):
+                folder.mkdir(parents=True, exist_ok=True)
     wanted = [use for use in uses if use.role in _RESTORED or use.role is FileRole.PACKAGE]
     progress(f"restoring {len(wanted)} {'file' if len(wanted) == 1 else 'files'}")
     for use in wanted:
         path = path_from_text(use.path, percent=use.percent)
         if use.role is FileRole.PACKAGE:
             reason, _, place = path.partition("/")
-            target = packages / reason / place
-            if reason == "patched":
+            home, target = packages / reason, packages / reason / place
+            if reason == "patched" and _is_inside(target, home):
                 patched[place] = target
         elif path.startswith("/"):
             beside = _beside(sealed.root, path, depth)
             if beside is None:
                 elsewhere[path] = use
                 continue
-            target = root / beside
+            home, target = base / "tree", root / beside
         else:
-            target = root / path
+            home, target = root, root / path
+        if not _is_inside(target, home):
+            # No run of ours records that: the record was made by hand.
+            missing[path] = f"{path}: it leads out of its folder"
+            continue
         if use.digest is None:
             why = _WHY.get(use.why_not_kept or "", use.why_not_kept or "it was not kept")
             missing[path] = f"{path}: {why}"
@@ -139,14 +144,21 @@ def put_back(path: Path, secrets: Mapping[str, str]) -> None:
         path.write_bytes(fill_in(text, secrets).encode("utf-8", "surrogateescape"))
 
 
-def _place_root(original: str, uses: Iterable[FileUse], tree: Path) -> tuple[Path, int]:
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path stays in a folder, by its text: there are no links in what we restore."""
+    return Path(os.path.normpath(path)).is_relative_to(folder)
+
+
+def _place_root(sealed: RunSealed, uses: Iterable[FileUse], tree: Path) -> tuple[Path, int]:
     """Where the project's folder goes, deep enough that `../..` of the run stays below `tree`.
 
     Returns:
         The folder, and how many of its parents may hold files of the run.
     """
+    original = sealed.root
     parts = PurePosixPath(original).parts
-    depth = 0
+    # A command may be run from a folder above or beside its project.
+    depth = min(PurePosixPath(sealed.cwd).parts.count(".."), max(0, len(parts) - 2))
     for use in uses:
         if use.role in _RESTORED and use.path.startswith("/"):
             common = os.path.commonpath([original, use.path])
