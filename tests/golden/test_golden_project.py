@@ -6,6 +6,7 @@ unnoticed: docs/format/spec-1.md changes too, and the project is written anew by
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,34 @@ def test_a_newer_format_is_refused(again: MemoryStore) -> None:
     again.replace("project.json", [data])
     with pytest.raises(FormatTooNew):
         read_project(again)
+
+
+def test_the_digests_in_the_specification_are_those_of_this_project(vault: Vault) -> None:
+    """Its examples are real."""
+    text = (HERE.parents[1] / "docs" / "format" / "spec-1.md").read_text("utf-8")
+    vault.directory.refresh()
+    quoted = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", text)
+    assert len(set(quoted)) >= 4
+    packs = {pack.hex() for pack in vault.directory.packs()}
+    for digits in quoted:
+        assert digits in packs or vault.content.info(Digest.from_hex(digits)) is not None
+    ids = {
+        entry.id.hex()[:16]: entry
+        for pack in vault.directory.packs()
+        for entry in entries_of(read_directory(vault.store, pack))
+    }
+    rows = re.findall(r"\| `([0-9a-f]{16})…` \| (\d) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|", text)
+    assert len(rows) == 3
+    for begin, *numbers in rows:
+        entry = ids[begin]
+        assert [entry.kind, entry.offset, entry.raw_length, entry.stored_length, entry.inner] == [
+            int(number) for number in numbers
+        ]
+    quotes = re.findall(r"^\{.*\}$", text, re.MULTILINE)
+    objects = {
+        path.read_text("utf-8")
+        for path in PROJECT.rglob("*")
+        if "packs" not in path.parts and path.is_file()
+    }
+    assert len(quotes) == 2
+    assert set(quotes) <= objects
