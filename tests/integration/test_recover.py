@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from thence.errors import StorageError
+from thence.errors import DataDamaged, NotFound, StorageError
 from thence.execution.supervisor import probe
 from thence.model.ids import RunId
 from thence.model.records import FileRole, RunOpened, RunSealed, RunStatus
@@ -196,9 +196,13 @@ def test_a_store_that_fails_while_a_run_is_sealed(
     with contextlib.suppress(StorageError):
         broken.run(sys.executable, "script.py")
     workshop.project.recover()
-    if not workshop.project.runs():
-        return  # it could not even begin
-    check_whole(workshop)
+    if failing > 2 or fault is Fault.LOSE_RESPONSE:
+        check_whole(workshop)
+        return
+    # The entry that opens the run is not there, so nothing was started.
+    (run,) = workshop.project.runs()
+    assert (run.status, workshop.spools()) == (RunStatus.FAILED, [])
+    assert not (workshop.root / "out.txt").exists()
 
 
 KILLED = """
@@ -314,3 +318,69 @@ def test_the_end_that_was_written_down_counts(workshop: Workshop) -> None:
     (run,) = workshop.project.recover()
     assert (run.status, run.exit_code) == (RunStatus.FAILED, 7)
     assert os.path.exists(workshop.root / "script.py")
+
+
+def die(workshop: Workshop, *lines: str) -> Path:
+    """Run a program that kills its recorder; the spool that is left."""
+    before = workshop.spools()
+    text = "\n".join((*lines, "import os", "os.kill(os.getppid(), 9)\n"))
+    workshop.write(f"die-{len(before)}.py", text)
+    start(workshop, sys.executable, f"die-{len(before)}.py").communicate()
+    (spool,) = set(workshop.spools()) - set(before)
+    return spool
+
+
+def test_a_spool_that_cannot_be_read_does_not_stop_the_others(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = sorted((die(workshop), die(workshop)))
+    (first / "files.jsonl").write_bytes(b"no note\n")
+    (recovered,) = workshop.project.recover()
+    assert recovered.run == second.name
+    assert f"{RunId(first.name).short} was not recovered" in caplog.text
+    assert workshop.spools() == [first]
+    for _ in range(2):  # the lock is free again
+        with pytest.raises(NotFound, match="no notes of a run"):
+            workshop.project.recover()
+
+
+def test_a_log_that_cannot_be_read_leaves_the_spool_free(workshop: Workshop) -> None:
+    spool = die(workshop)
+    site = workshop.project.site
+    entry = site.local / "store" / "refs" / "runs" / spool.name / "0000000001"
+    data = entry.read_bytes()
+    entry.chmod(0o644)
+    entry.write_bytes(data[:20])
+    for _ in range(2):
+        with pytest.raises(DataDamaged):
+            workshop.project.recover()
+    entry.write_bytes(data)
+    assert len(workshop.project.recover()) == 1
+
+
+def test_a_spool_without_a_beginning_is_recovered_by_the_log(workshop: Workshop) -> None:
+    spool = die(workshop, "import thence", "thence.log(auc=0.5)", "open('out.txt', 'w').close()")
+    (spool / "beginning.json").write_bytes(b'{"opened":')
+    (run,) = workshop.project.recover()
+    assert (run.status, run.metrics) == (RunStatus.DIED, {"auc": 0.5})
+    assert set(workshop.files(run, FileRole.OUTPUT)) == {"out.txt"}
+    assert run.command[-1] == "die-0.py"
+
+
+@pytest.mark.parametrize("name", ["files.jsonl", "events-1-aa.jsonl"])
+def test_a_spool_that_holds_anything_is_not_removed(workshop: Workshop, name: str) -> None:
+    spool = workshop.project.site.local / "spool" / ("a" * 20)
+    spool.mkdir(parents=True)
+    (spool / name).write_bytes(b'{"note":"begin"}\n')
+    with pytest.raises(NotFound, match=r"beginning\.json"):
+        workshop.project.recover()
+    assert (spool / name).exists()
+
+
+def test_a_recorder_that_died_before_its_first_note(workshop: Workshop) -> None:
+    spool = die(workshop)
+    (spool / "files.jsonl").unlink()
+    (run,) = workshop.project.recover()
+    assert run.status is RunStatus.DIED
+    assert any("No notes of its files" in text for text in seal_of(run).problems)
+    assert workshop.spools() == []

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from thence.errors import DataDamaged, NotFound, ThenceError
+import msgspec
+
+from thence.errors import DataDamaged, NotFound, StorageError, ThenceError
 from thence.execution import live
 from thence.execution.capture.classify import is_short_text
 from thence.execution.capture.files import FileLedger
@@ -18,7 +20,7 @@ from thence.execution.capture.params import read_argv
 from thence.execution.capture.secret_files import is_secret_file
 from thence.execution.capture.secrets import Redactor, Stream
 from thence.execution.events import Ended
-from thence.execution.launch import find_program, launch
+from thence.execution.launch import find_program, launch, standard_input
 from thence.execution.relearning import learn_again, learn_from_file
 from thence.execution.sealing import seal
 from thence.execution.site import Site
@@ -89,6 +91,7 @@ def open_run(
         omitted_variables=environment.omitted,
         params={**read_argv(argv, redactor), **given},
         withheld=redactor.withheld,
+        stdin=_standard_input(site),
     )
     spool = Spool.create(site.local, beginning)
     ledger = FileLedger(
@@ -185,38 +188,72 @@ def _end_of(site: Site, ended: Ended) -> End:
 def recover(site: Site) -> list[RunId]:
     """Seal the runs whose recorder died, with everything that reached their spools.
 
-    Runs that are still going on are left alone.
+    Runs that are still going on are left alone. One that cannot be recovered stays in its spool
+    and does not keep the others from it: it is said in the log, and raised where it is all there
+    is to say.
 
     Raises:
-        StorageError: The store cannot be written.
+        NotFound: A spool cannot be read, and nothing else could be recovered.
+        DataDamaged: What a spool or the log of its run says cannot be read, and so on.
+        Denied: The store may not be written to, and so on.
+        StorageError: The store failed, and so on.
     """
     found = []
+    failures: list[ThenceError] = []
     for spool in spools(site.local):
-        if not spool.hold():
-            continue
-        if _is_sealed(site, spool.run):
-            spool.discard()
-            continue
         try:
-            beginning = spool.beginning()
-        except (NotFound, DataDamaged):
-            # It died before its command was started: nothing ran.
-            spool.discard()
-            continue
-        try:
-            _recover_one(site, spool, beginning)
-        except BaseException:
+            if spool.hold() and _recover_held(site, spool):
+                found.append(spool.run)
+        except ThenceError as error:
+            failures.append(error)
+            _log.warning("%s was not recovered: %s. %s", spool.run.short, error.what, error.why)
+        except OSError as error:
+            what = f"the spool of {spool.run.short} cannot be read"
+            failures.append(StorageError(what, why=f"{error.strerror or error}."))
+            _log.warning("%s: %s", what, error)
+        finally:
             spool.release()
-            raise
-        spool.discard()
-        found.append(spool.run)
+    if failures and not found:
+        raise failures[0]
     return found
+
+
+def _recover_held(site: Site, spool: Spool) -> bool:
+    """Seal the run of a spool and remove that; whether there was a run to seal."""
+    if _is_sealed(site, spool.run):
+        spool.discard()
+        return False
+    beginning = _beginning_of(site, spool)
+    if beginning is not None:
+        _recover_one(site, spool, beginning)
+    spool.discard()
+    return beginning is not None
+
+
+def _beginning_of(site: Site, spool: Spool) -> Beginning | None:
+    """How a run began, by its spool or its log; None where nothing of it is known: nothing ran.
+
+    Raises:
+        NotFound: Its spool does not tell, and the log neither, but there is something in the spool.
+        DataDamaged: The same.
+    """
+    try:
+        return spool.beginning()
+    except (NotFound, DataDamaged):
+        for entry in site.vault.logs.records(run_log(spool.run)):
+            if isinstance(opened := entry.record, RunOpened):
+                return Beginning(
+                    opened=opened, cwd=os.path.normpath(os.path.join(opened.root, opened.cwd))
+                )
+        if spool.has_notes():
+            raise
+        return None
 
 
 def _recover_one(site: Site, spool: Spool, beginning: Beginning) -> None:
     redactor = Redactor(site.secret_key())
     redactor.scrub_environment(os.environ)
-    ledger = FileLedger.replay(spool.folder, known=_known(site), protect=_protect(redactor))
+    ledger, problems = _ledger_of(site, spool, beginning, redactor)
     end = spool.end() or End(
         ended=site.clock(),
         status=RunStatus.DIED,
@@ -231,7 +268,24 @@ def _recover_one(site: Site, spool: Spool, beginning: Beginning) -> None:
         site.ingest(site.vault.append(run_log(spool.run), beginning.opened, by=site.author))
     seen = ledger.finish()
     learn_again(redactor, beginning.withheld, seen)
+    end = msgspec.structs.replace(end, problems=(*end.problems, *problems))
     seal(site, Opened(spool, beginning, ledger, redactor), end, seen)
+
+
+def _ledger_of(
+    site: Site, spool: Spool, beginning: Beginning, redactor: Redactor
+) -> tuple[FileLedger, list[str]]:
+    """The files of the run as they were noted, and sentences on what that leaves out."""
+    known, protect = _known(site), _protect(redactor)
+    try:
+        return FileLedger.replay(spool.folder, known=known, protect=protect), []
+    except NotFound:
+        if spool.has_file_notes():
+            raise
+        # It died before its first note.
+        root, cwd = beginning.opened.root, beginning.cwd
+        ledger = FileLedger(root, cwd=cwd, spool=spool.folder, known=known, protect=protect)
+        return ledger, ["No notes of its files were in its spool, so none are known."]
 
 
 def _is_sealed(site: Site, run: RunId) -> bool:
@@ -261,6 +315,11 @@ def _protect(redactor: Redactor) -> Callable[[Path], bool]:
         return secret
 
     return protect
+
+
+def _standard_input(site: Site) -> str | None:
+    found = standard_input()
+    return found if found in {None, "pipe"} else site.relative(str(found))
 
 
 def _scrubbed(redactor: Redactor, name: str, value: Any) -> Any:

@@ -48,6 +48,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
         omitted_variables: Names of the others.
         params: From the options and the command line.
         withheld: Secrets in the command line and the environment.
+        stdin: See `RunSealed`.
     """
 
     opened: RunOpened
@@ -56,6 +57,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     omitted_variables: tuple[str, ...] = ()
     params: dict[str, Param] = {}
     withheld: tuple[Withheld, ...] = ()
+    stdin: str | None = None
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +109,10 @@ class Spool:
     def hold(self) -> bool:
         """Take the spool for this process; False where a living process has it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.folder / "lock", flags, 0o600)
+        try:
+            descriptor = os.open(self.folder / "lock", flags, 0o600)
+        except FileNotFoundError:
+            return False  # who had it has sealed the run meanwhile
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -124,8 +129,8 @@ class Spool:
 
     def discard(self) -> None:
         """Remove it: the run is sealed."""
-        self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
 
     def beginning(self) -> Beginning:
         """What was known when the run began.
@@ -135,6 +140,18 @@ class Spool:
             DataDamaged: It cannot be read.
         """
         return _read(self.folder / "beginning.json", Beginning)
+
+    def has_file_notes(self) -> bool:
+        """Whether the sensor has noted anything, readable or not."""
+        try:
+            return (self.folder / "files.jsonl").stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+    def has_notes(self) -> bool:
+        """Whether anything of the run itself is in here."""
+        events = self.folder.glob("events-*.jsonl")
+        return self.has_file_notes() or any(path.stat().st_size > 0 for path in events)
 
     def write_end(self, end: End) -> None:
         """Note how the run ended, before it is sealed.
