@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +25,7 @@ from thence.execution.launch import find_program, launch, standard_input
 from thence.execution.relearning import learn_again, learn_from_file
 from thence.execution.sealing import seal
 from thence.execution.site import Site
-from thence.execution.spool import Beginning, End, Opened, Spool, spools
+from thence.execution.spool import Beginning, End, Opened, Spool, spools, sweep
 from thence.model.ids import Digest, RunId
 from thence.model.records import Param, RunOpened, RunSealed, RunStatus, SensorReport
 from thence.vault.logs import run_log
@@ -198,6 +199,7 @@ def recover(site: Site) -> list[RunId]:
         Denied: The store may not be written to, and so on.
         StorageError: The store failed, and so on.
     """
+    sweep(site.local, before=site.clock() - timedelta(days=1))
     found = []
     failures: list[ThenceError] = []
     for spool in spools(site.local):

@@ -10,6 +10,8 @@
         events-*.jsonl   what the program logged        (Tail)
         stdout, stderr   scrubbed
         end.json         how it ended, once it has
+
+While it is made it is called `.new-<run id>`.
 """
 
 import fcntl
@@ -30,7 +32,9 @@ from thence.model import codec
 from thence.model.ids import RunId
 from thence.model.records import Param, RunOpened, RunStatus, SensorReport, Withheld
 
-__all__ = ["Beginning", "End", "Opened", "Spool", "spools"]
+__all__ = ["Beginning", "End", "Opened", "Spool", "spools", "sweep"]
+
+_NEW = ".new-"
 
 
 T = TypeVar("T")
@@ -92,13 +96,16 @@ class Spool:
             StorageError: The folder cannot be made or written.
         """
         run = beginning.opened.run
-        spool = cls(local / "spool" / run, run)
+        # It gets its name when it is held and whole: a recovery must not take it for a dead one.
+        spool = cls(local / "spool" / f"{_NEW}{run}", run)
         try:
             (spool.folder / "kept").mkdir(parents=True)
             if not spool.hold():
                 raise StorageError(f"the spool of {run.short} is held by another process")
             _write(spool.folder / "beginning.json", codec.encode(beginning))
+            spool.folder = spool.folder.rename(local / "spool" / run)
         except OSError as error:
+            spool.discard()
             raise StorageError(
                 f"cannot make the spool of a run in {local}",
                 why=f"{error.strerror or error}.",
@@ -186,6 +193,17 @@ def spools(local: Path) -> Iterator[Spool]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if len(path.name) == RunId.LENGTH and path.is_dir():
             yield Spool(path, RunId(path.name))
+
+
+def sweep(local: Path, *, before: datetime) -> None:
+    """Remove spools whose makers died before they were whole."""
+    for path in (local / "spool").glob(f"{_NEW}*"):
+        try:
+            is_old = path.stat().st_mtime < before.timestamp()
+        except FileNotFoundError:
+            continue
+        if is_old:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:
