@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,15 +75,24 @@ class Site:
         """
         path = self.local / "secret.key"
         with failures_of("keep the project's secret key", about=str(path)):
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                if key := path.read_bytes():
-                    return key
-                descriptor = os.open(path, os.O_WRONLY)  # its maker died before writing it
+            if path.is_file() and (key := path.read_bytes()):
+                return key
             key = self.entropy(32)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(key)
+            # Whole before it has its name; who makes one at the same time gets the first.
+            descriptor, temporary = tempfile.mkstemp(dir=self.local, prefix="secret-")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(key)
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    if winner := path.read_bytes():
+                        return winner
+                    os.replace(temporary, path)  # its maker died before writing it
+            finally:
+                Path(temporary).unlink(missing_ok=True)
             return key
 
     def relative(self, path: str | os.PathLike[str]) -> str:
