@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from thence.errors import NotFound, ThenceError
+from thence.errors import DataDamaged, NotFound, ThenceError
 from thence.execution.grouping import Group, group_files
 from thence.execution.site import Site
 from thence.model.ids import Digest, RunId
@@ -73,16 +73,17 @@ def bind(
     """
     by_path = {item.use.path: item for item in items if _is_versioned(item.use, role)}
     versions: dict[str, Digest] = {}
+    problems: list[str] = []
     if role is FileRole.INPUT:
         known = _KnownVersions(site)
         found = ((path, known.find(item.use)) for path, item in by_path.items())
         versions = {path: digest for path, digest in found if digest is not None}
+        problems += known.problems
     groups = group_files(by_path.keys() - versions.keys())
     trees = [_tree_of(group, by_path) for group in groups]
     with site.vault.writer() as writer:
         digests = [writer.put_bytes(tree.encode(entries)).digest for entries in trees]
     appended: list[Appended] = []
-    problems: list[str] = []
     for group, entries, digest in zip(groups, trees, digests, strict=True):
         paths = _paths(group)
         first = by_path[paths[0]]
@@ -137,6 +138,7 @@ class _KnownVersions:
         self._site = site
         self._tracked = site.worktree.tracked()
         self._trees: dict[Digest, dict[str, Digest]] = {}
+        self.problems: list[str] = []
 
     def find(self, use: FileUse) -> Digest | None:
         parts = use.path.split("/")
@@ -157,6 +159,9 @@ class _KnownVersions:
                 entries = tree.decode(self._site.vault.content.read(digest))
             except NotFound:
                 entries = []
+            except DataDamaged as error:  # a run must not be lost for what was saved before it
+                entries = []
+                self.problems.append(f"A tracked version cannot be read: {error.what}")
             self._trees[digest] = {entry.path: entry.digest for entry in entries}
         return self._trees[digest]
 

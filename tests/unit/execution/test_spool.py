@@ -1,14 +1,15 @@
 """The spool of a run: held by one process, readable after its death."""
 
+import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from thence.errors import DataDamaged, NotFound, StorageError
-from thence.execution.spool import Beginning, End, Spool, spools
+from thence.execution.spool import Beginning, End, Spool, spools, sweep
 from thence.model.ids import RunId
 from thence.model.records import Host, Param, RunOpened, RunStatus, SensorReport, Withheld
 
@@ -140,3 +141,36 @@ def test_only_folders_of_runs_are_spools(tmp_path: Path) -> None:
         (folder / name).mkdir(parents=True)
     (folder / ("a" * 20)).write_text("a file")
     assert [spool.run for spool in spools(tmp_path)] == ["0" * 20, "f" * 20]
+
+
+def test_it_is_held_and_whole_when_it_appears(
+    tmp_path: Path, beginning: Beginning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    rename = Path.rename
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append(list(spools(tmp_path)))
+        renamed = rename(self, target)
+        (found,) = spools(tmp_path)
+        seen.extend([found.hold(), found.beginning()])
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", watched)
+    spool = Spool.create(tmp_path, beginning)
+    assert seen == [[], False, beginning]
+    assert (spool.folder.name, list(spool.folder.parent.iterdir())) == (RUN, [spool.folder])
+
+
+def test_what_is_gone_cannot_be_held(tmp_path: Path) -> None:
+    assert not Spool(tmp_path / "spool" / RUN, RUN).hold()
+
+
+def test_what_was_hardly_begun_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    for name in (".new-old", ".new-fresh", RUN):
+        (tmp_path / "spool" / name).mkdir(parents=True)
+    for name in (".new-old", RUN):
+        os.utime(tmp_path / "spool" / name, (0, 0))
+    sweep(tmp_path, before=datetime.now(UTC) - timedelta(days=1))
+    left = sorted(path.name for path in (tmp_path / "spool").iterdir())
+    assert left == [".new-fresh", RUN]
