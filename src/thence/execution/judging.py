@@ -28,7 +28,8 @@ class Evidence(NamedTuple):
     Attributes:
         obstacles: Why the reproduction could not take place as recorded; each forbids `reproduced`.
         missing: What could not be given back.
-        exit_codes: Of the original and of the reproduction; None where it did not start.
+        exit_codes: Of the original and of the reproduction; None where it is not known, or where it
+            did not start.
     """
 
     results: tuple[Comparison, ...]
@@ -143,7 +144,7 @@ def conclude(evidence: Evidence) -> tuple[Finding, tuple[str, ...]]:
     reasons = list(evidence.obstacles)
     original, reproduced = evidence.exit_codes
     is_different = any(one.grade in _DIFFERENCES for one in evidence.results)
-    if reproduced is not None and original != reproduced:
+    if None not in evidence.exit_codes and original != reproduced:
         reasons.append(f"the command ended with status {reproduced}; originally with {original}")
         is_different = True
     if not evidence.results:

@@ -20,7 +20,16 @@ from thence.vault.saving import Gathered, gather
 from thence.vault.tree import TreeEntry
 from thence.vault.worktree import Tracked
 
-__all__ = ["Metadata", "SavedVersion", "commit", "name_of", "save", "save_object", "save_paths"]
+__all__ = [
+    "Metadata",
+    "SavedVersion",
+    "commit",
+    "name_of",
+    "save",
+    "save_object",
+    "save_paths",
+    "version_of",
+]
 
 _HEAD = 8192
 _SNIFFED_FILES = 200

@@ -14,7 +14,7 @@ from thence.execution.seccomp import SensorUnavailable
 from thence.execution.terminal import Output, Sink
 from thence.execution.watchdog import Watchdog
 
-__all__ = ["CommandDenied", "CommandNotFound", "find_program", "launch"]
+__all__ = ["CommandDenied", "CommandNotFound", "find_program", "launch", "standard_input"]
 
 
 class _Arguments(TypedDict):
@@ -23,6 +23,7 @@ class _Arguments(TypedDict):
     env: Mapping[str, str]
     on_event: OnEvent
     watchdog: Watchdog
+    stdin_fd: int
     stdout_fd: int
     stderr_fd: int
     on_started: Callable[[], None]
@@ -39,6 +40,7 @@ def launch(
     stdout: Sink | None = None,
     stderr: Sink | None = None,
     target_fds: tuple[int, int] = (1, 2),
+    stdin_fd: int = 0,
 ) -> Ended:
     """Run a command to its end, watched, with its output passed on unchanged and to the sinks.
 
@@ -54,6 +56,7 @@ def launch(
         stdout: Gets each piece of standard output; None leaves that stream alone.
         stderr: Gets each piece of standard error; None leaves that stream alone.
         target_fds: Where the two streams go.
+        stdin_fd: What the command gets as its standard input.
 
     Raises:
         CommandNotFound: There is no such program.
@@ -81,12 +84,13 @@ def launch(
             "env": env,
             "on_event": on_event,
             "watchdog": watchdog,
+            "stdin_fd": stdin_fd,
             "stdout_fd": output.child_fds[0],
             "stderr_fd": output.child_fds[1],
             "on_started": output.start,
             "on_resize": output.follow_size,
         }
-        problems = _tell_of_input(on_event)
+        problems = _tell_of_input(stdin_fd, on_event)
         ended = _watch(command, arguments, reason)
     problems += [*ended.problems, *output.problems, *filter(None, [watchdog.problem])]
     return ended._replace(problems=tuple(problems))
@@ -101,15 +105,24 @@ def _watch(command: Sequence[str], arguments: _Arguments, reason: str | None) ->
     return audit.supervise(command, **arguments, why=reason)
 
 
-def _tell_of_input(on_event: OnEvent) -> list[str]:
-    """Report the file that stands for standard input: the command will not open it."""
+def standard_input(descriptor: int = 0) -> str | None:
+    """What a descriptor reads: the path of a file, `pipe`, or None for terminals and devices."""
     try:
-        if not stat.S_ISREG(os.fstat(0).st_mode):
-            return []
-        path = os.readlink("/proc/self/fd/0")
-        on_event(FileEvent(Action.READ, path, "", os.getpid(), "stdin"))
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode):
+            return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
+        return None
+    return "pipe" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
+
+
+def _tell_of_input(descriptor: int, on_event: OnEvent) -> list[str]:
+    """Report the file that stands for standard input: the command will not open it."""
+    path = standard_input(descriptor)
+    if path is None or path == "pipe":
         return []
+    try:
+        on_event(FileEvent(Action.READ, path, "", os.getpid(), "stdin"))
     except Exception as error:  # recording must never break the user's program
         return [f"Standard input could not be recorded: {error!r}"]
     return []

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from thence.execution import live
+from thence.execution.keeping import version_of
 from thence.execution.site import Site, make_site
-from thence.index import versions as questions
 from thence.index.views import VersionDetail
-from thence.model.ids import Digest
 from thence.model.names import ArtifactName
 from thence.model.records import FileUse, RunSealed, decode_entry
 from thence.vault import tree
@@ -53,29 +52,24 @@ def lend(site: Site, sealed: RunSealed, uses: Iterable[FileUse], root: Path) -> 
     """
     bound = {use.version for use in uses}
     lent = make_site(root)
-    loaded = [_version(site, one) for one in sealed.uses if one not in bound]
+    loaded = [version_of(site, one) for one in sealed.uses if one not in bound]
     _copy_content(site, lent, loaded)
     for name in sorted({version.artifact for version in loaded}):
         _copy_logs(site, lent, name, sealed)
     lent.refresh(full=True)
-    made = tuple(_version(site, one) for one in sealed.makes if one not in bound)
+    made = tuple(version_of(site, one) for one in sealed.makes if one not in bound)
     return Lent(lent, made)
 
 
-def remade(lent: Lent, spool: Path) -> dict[ArtifactName, list[TreeEntry]]:
-    """What the program saved this time: the files of the last version of each artifact."""
-    found: dict[ArtifactName, list[TreeEntry]] = {}
+def remade(lent: Lent, spool: Path) -> dict[ArtifactName, list[list[TreeEntry]]]:
+    """What the program saved this time: by artifact the files of each save, in order."""
+    found: dict[ArtifactName, list[list[TreeEntry]]] = {}
     for line in live.read_lines(spool):
         if isinstance(line, live.MadeVersion):
-            version = _version(lent.site, line.version)
-            found[version.artifact] = tree.decode(lent.site.vault.content.read(version.tree))
+            version = version_of(lent.site, line.version)
+            entries = tree.decode(lent.site.vault.content.read(version.tree))
+            found.setdefault(version.artifact, []).append(entries)
     return found
-
-
-def _version(site: Site, record: Digest) -> VersionDetail:
-    if record not in questions.versions_by_record(site.index, [record]):
-        site.refresh()
-    return questions.version_by_record(site.index, record)
 
 
 def _copy_content(site: Site, lent: Site, versions: list[VersionDetail]) -> None:

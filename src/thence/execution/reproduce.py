@@ -1,11 +1,15 @@
 """Reproducing a run: restore, rebuild, run again under the same sensor, compare, say how well."""
 
 import os
+import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+import msgspec
 
 from thence.errors import AlreadyExists, DataDamaged, InvalidInput, NotFound, ThenceError
 from thence.execution import live
@@ -13,7 +17,8 @@ from thence.execution.capture.environment import Environment
 from thence.execution.capture.host import capture_host
 from thence.execution.capture.placeholders import PLACEHOLDER, match
 from thence.execution.capture.placeholders import restore as fill_in
-from thence.execution.events import Action, Ended, FileEvent
+from thence.execution.capture.secrets import Redactor
+from thence.execution.events import Ended
 from thence.execution.giving import resolve_run
 from thence.execution.judging import Evidence, Result, compare_results, conclude, results_of
 from thence.execution.launch import launch
@@ -23,8 +28,10 @@ from thence.execution.restore import Restored, check_elsewhere, restore_files
 from thence.execution.scripts import write_scripts
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
+from thence.execution.watch import Watch
 from thence.formats.base import CompareContext
 from thence.model import codec
+from thence.model.ids import Digest
 from thence.model.records import (
     Comparison,
     FileRole,
@@ -32,6 +39,7 @@ from thence.model.records import (
     Finding,
     Host,
     RunSealed,
+    RunStatus,
     Verdict,
     decode_lines,
 )
@@ -45,6 +53,8 @@ __all__ = ["reproduce"]
 Progress = Callable[[str], None]
 
 _NAMED_AT_MOST = 10
+_HOW = {RunStatus.DIED: "died", RunStatus.INTERRUPTED: "was interrupted"}
+_PYTHON = re.compile(r"python(\d+(\.\d+)?t?)?")
 
 
 def reproduce(
@@ -108,32 +118,7 @@ class _Executed(NamedTuple):
 
     ended: Ended | None
     problem: str | None
-    watch: "_Watch"
-
-
-class _Watch:
-    """Notes what a reproduction must not do, and what it looked for in vain."""
-
-    def __init__(self, original: str, root: Path, ours: tuple[Path, ...]) -> None:
-        self._original = original.rstrip("/") + "/"
-        self._root = str(root) + "/"
-        # A project that is reproduced where it ran has its own caches below the original root.
-        self._allowed = tuple(f"{folder}/" for folder in ours)
-        self.outside: dict[str, None] = {}
-        self.absent: dict[str, None] = {}
-        self.connections: dict[str, None] = {}
-
-    def on_event(self, event: FileEvent) -> None:
-        if event.action is Action.CONNECT:
-            self.connections[event.path] = None
-            return
-        for path in (event.path, event.target):
-            if path.startswith(self._original) and not path.startswith(self._allowed):
-                self.outside[path] = None
-        # Asked before the open, so what is not there now will not be read.
-        is_read_here = event.action is Action.READ and event.path.startswith(self._root)
-        if is_read_here and not os.path.lexists(event.path):
-            self.absent[event.path[len(self._root) :]] = None
+    watch: Watch
 
 
 class _Reproduction:
@@ -163,6 +148,8 @@ class _Reproduction:
         self._given_by_name = secrets
         self._missing: list[str] = []
         self._deviations: list[str] = []
+        self._redactor = Redactor(site.secret_key(), known=secrets)
+        self._redactor.scrub_environment(os.environ)
 
     def verdict(self) -> Verdict:
         sealed = self._sealed
@@ -170,7 +157,7 @@ class _Reproduction:
         restored = restore_files(
             sealed, uses, self._content, self._base, secrets=self._secrets, progress=self._progress
         )
-        wrong = check_elsewhere(restored.elsewhere, digest_of_file)
+        wrong = check_elsewhere(restored.elsewhere, self._digest_here)
         rebuilt = self._rebuild()
         self._lay_over(restored, rebuilt)
         self._note_secrets()
@@ -178,21 +165,16 @@ class _Reproduction:
         lent = self._lend(uses, restored)
         executed = self._execute(restored, rebuilt)
         results = self._compare(uses, restored, rebuilt, lent) if executed.ended else ()
-        asked = {
-            **wrong,
-            **{
-                path: what
-                for path, what in restored.missing.items()
-                if path in executed.watch.absent or path.startswith("/") or not executed.ended
-            },
-        }
-        self._missing += asked.values()
+        # Also what was only listed or looked for can make a difference, so all of it counts.
+        self._missing += [*wrong.values(), *restored.missing.values(), *self._doubts()]
         return self._conclude(executed, results)
 
     def _conclude(self, executed: _Executed, results: tuple[Comparison, ...]) -> Verdict:
         sealed = self._sealed
         outside = tuple(executed.watch.outside)
         obstacles = []
+        if not sealed.rerunnable:
+            obstacles.append("it was recorded from a prompt or notebook, which no command repeats")
         if executed.problem is not None:
             obstacles.append(executed.problem)
         if outside:
@@ -212,22 +194,43 @@ class _Reproduction:
         if finding not in {Finding.REPRODUCED, Finding.WITHIN_TOLERANCE} and executed.ended:
             tail = self._tail_of_error(executed.ended)
             reasons = (*reasons, *([f"it said: {tail}"] if tail else []))
+        # What it says of the program's output and files must not carry a secret into the store.
+        scrub = self._redactor.scrub_text
         return Verdict(
             run=sealed.run,
             finding=finding,
-            results=results,
+            results=tuple(
+                msgspec.structs.replace(one, detail=scrub(one.detail)) for one in results
+            ),
             started=self._started,
             ended=self._site.clock(),
             author=self._site.author,
             host=self._host,
-            reasons=reasons,
-            deviations=tuple(dict.fromkeys(self._deviations)),
-            missing=tuple(dict.fromkeys(self._missing)),
+            reasons=tuple(map(scrub, reasons)),
+            deviations=tuple(map(scrub, dict.fromkeys(self._deviations))),
+            missing=tuple(map(scrub, dict.fromkeys(self._missing))),
             opened_outside=outside[:_NAMED_AT_MOST],
             exit_code=reproduced_code,
             original_exit_code=sealed.exit_code,
             sensor=executed.ended.report if executed.ended else None,
         )
+
+    def _doubts(self) -> Iterator[str]:
+        """What was not recorded of the run; where something differs, this may be why."""
+        sealed = self._sealed
+        if sealed.status in {RunStatus.DIED, RunStatus.INTERRUPTED}:
+            yield f"the end of the original, which {_HOW[sealed.status]}"
+        if sealed.ordinal > 1:
+            yield f"the files as they were after run {sealed.ordinal} of its program"
+        if sealed.stdin == "pipe":
+            yield "what came through the pipe that was its standard input"
+
+    def _digest_here(self, path: Path, use: FileUse) -> Digest:
+        if not use.redacted:
+            return digest_of_file(path)
+        with failures_of(f"read {path}"):
+            data = path.read_bytes()
+        return Digest.of(self._redactor.scrub_config(str(path), data) or data)
 
     # What it was made from
 
@@ -307,7 +310,9 @@ class _Reproduction:
     def _execute(self, restored: Restored, rebuilt: Rebuilt) -> _Executed:
         sealed = self._sealed
         caches = self._site.local / "cache"
-        watch = _Watch(sealed.root, restored.root, (self._base, caches))
+        watch = Watch(sealed.root, (self._base, caches))
+        if not sealed.rerunnable:
+            return _Executed(None, None, watch)
         if sealed.python is not None and rebuilt.python is None:
             return _Executed(None, "the environment could not be rebuilt", watch)
         command = [fill_in(word, self._secrets) for word in sealed.command]
@@ -315,12 +320,13 @@ class _Reproduction:
             return _Executed(None, "a secret on the command line is missing", watch)
         command = [self._relocate(word, restored.root) for word in command]
         variables = self._variables(restored, rebuilt)
-        command[0] = self._program(command[0], rebuilt)
+        command[0] = self._program(command[0], restored.root / sealed.cwd, rebuilt)
         self._progress(f"running {' '.join(sealed.command)}")
         spool = self._base / "live"
         with failures_of(f"write to {self._base}"):
             spool.mkdir()
             devnull = os.open(os.devnull, os.O_WRONLY)
+            stdin = os.open(self._standard_input(restored), os.O_RDONLY)
             try:
                 with (
                     (self._base / "stdout").open("wb") as out,
@@ -338,15 +344,28 @@ class _Reproduction:
                         stdout=_sink(out),
                         stderr=_sink(err),
                         target_fds=(devnull, devnull),
+                        stdin_fd=stdin,
                     )
             except ThenceError as error:
                 return _Executed(None, f"the command could not be started: {error.what}", watch)
             finally:
                 os.close(devnull)
+                os.close(stdin)
         self._deviations += ended.problems
         if ended.report.completeness != "kernel-complete":
             self._deviations.append(f"watched by {ended.report.name} only")
         return _Executed(ended, None, watch)
+
+    def _standard_input(self, restored: Restored) -> Path:
+        """The file that was its standard input, restored; nothing in place of anything else."""
+        given = self._sealed.stdin
+        if given is not None and given != "pipe":
+            path = Path(given)
+            path = path if path.is_absolute() else restored.root / path
+            if path.is_file():
+                return path
+            self._missing.append(f"{given}: its standard input")
+        return Path(os.devnull)
 
     def _relocate(self, word: str, root: Path) -> str:
         """A word of the command that names the original folder names the restored one."""
@@ -355,12 +374,12 @@ class _Reproduction:
             return str(root) + word[len(original) :]
         return word
 
-    def _program(self, program: str, rebuilt: Rebuilt) -> str:
+    def _program(self, program: str, cwd: Path, rebuilt: Rebuilt) -> str:
         """The rebuilt environment's interpreter or script in place of the original one."""
-        if rebuilt.python is None:
+        if rebuilt.python is None or ("/" in program and (cwd / program).is_file()):
             return program
         name = Path(program).name
-        if name.startswith("python"):
+        if _PYTHON.fullmatch(name):
             return str(rebuilt.python)
         for folder in (self._base / "scripts", rebuilt.python.parent):
             if (folder / name).exists():
@@ -436,7 +455,13 @@ class _Reproduction:
             for use in uses
             if use.role is FileRole.INPUT and not use.path.startswith("/")
         }
-        context = CompareContext(inputs=inputs, python=rebuilt.python, root=restored.root)
+        context = CompareContext(
+            inputs=inputs,
+            python=rebuilt.python,
+            root=restored.root,
+            # A model is opened with what the command was given, and with no more.
+            environment=self._variables(restored, rebuilt),
+        )
         graded = compare_results(
             results,
             self._content,
@@ -451,11 +476,14 @@ class _Reproduction:
     def _saved_results(self, lent: Lent) -> Iterator[Result]:
         """What the program saved as versions, from inside."""
         again = remade(lent, self._base / "live")
+        several = Counter(version.artifact for version in lent.made)
         for number, version in enumerate(lent.made):
             folder = self._base / "saved" / str(number)
-            check_out(again.get(version.artifact, ()), lent.site.vault.content, folder)
+            saves = again.get(version.artifact, [])
+            check_out(saves.pop(0) if saves else (), lent.site.vault.content, folder)
+            name = version.ref if several[version.artifact] > 1 else version.artifact
             for entry in tree.decode(self._content.read(version.tree)):
-                path = f"{version.artifact}:{entry.path}"
+                path = f"{name}:{entry.path}"
                 yield Result(path, entry.digest, folder / entry.path)
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from thence.errors import DataDamaged, NotFound, ThenceError
 from thence.execution.capture.placeholders import restore as fill_in
+from thence.model.ids import Digest
 from thence.model.paths import path_from_text
 from thence.model.records import FileRole, FileUse, RunSealed
 from thence.store.failures import failures_of
@@ -22,6 +23,7 @@ from thence.vault.content import Content
 
 __all__ = ["Restored", "check_elsewhere", "put_back", "restore_files"]
 
+_PATCHED = "patched/"
 _RESTORED = {FileRole.INPUT, FileRole.CODE, FileRole.CONFIG}
 _WHY = {
     "secret": "a secret file, which is never kept",
@@ -93,8 +95,6 @@ def restore_files(
         if use.role is FileRole.PACKAGE:
             reason, _, place = path.partition("/")
             home, target = packages / reason, packages / reason / place
-            if reason == "patched" and _is_inside(target, home):
-                patched[place] = target
         elif path.startswith("/"):
             beside = _beside(sealed.root, path, depth)
             if beside is None:
@@ -114,6 +114,8 @@ def restore_files(
         try:
             _write(content, use, target, secrets)
             count += 1
+            if use.role is FileRole.PACKAGE and path.startswith(_PATCHED):
+                patched[path.removeprefix(_PATCHED)] = target
         except (NotFound, DataDamaged) as error:
             missing[path] = f"{path}: {error.what}"
     on_path = (packages / name for name in ("local", "editable"))
@@ -176,16 +178,22 @@ def _beside(original: str, path: str, depth: int) -> str | None:
 
 
 def check_elsewhere(
-    elsewhere: Mapping[str, FileUse], digest_of: Callable[[Path], object]
+    elsewhere: Mapping[str, FileUse], digest_of: Callable[[Path, FileUse], Digest]
 ) -> dict[str, str]:
-    """Which of the inputs at absolute paths are not there as they were, with the reason."""
+    """Which of the inputs at absolute paths are not there as they were, with the reason.
+
+    Args:
+        elsewhere: Inputs by path.
+        digest_of: Gives the digest of a file as it would be kept here.
+    """
     wrong = {}
     for path, use in elsewhere.items():
         try:
-            found = digest_of(Path(path))
+            found = digest_of(Path(path), use)
         except ThenceError:
             wrong[path] = f"{path}: it is not on this machine"
             continue
         if use.digest is not None and found != use.digest:
-            wrong[path] = f"{path}: it has other content on this machine"
+            hidden = ", or other secrets in it" if use.redacted else ""
+            wrong[path] = f"{path}: it has other content on this machine{hidden}"
     return wrong

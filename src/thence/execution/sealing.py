@@ -123,6 +123,7 @@ class _Sealer:
             host=opened.host,
             sensor=end.sensor,
             exit_code=end.exit_code,
+            stdin=self._beginning.stdin,
             name=opened.name,
             experiment=opened.experiment,
             note=opened.note,

@@ -126,6 +126,7 @@ class CompareContext(msgspec.Struct, frozen=True, kw_only=True):
         python: Interpreter of the reproduced environment. Pickled models are opened by it, in a
             process of their own, and never anywhere else; None means that they are not opened.
         root: Where the reproduced command ran; the interpreter finds the project's modules there.
+        environment: Variables of that interpreter; None for those of this process.
         timeout_s: How long comparing one model may take.
     """
 
@@ -134,6 +135,7 @@ class CompareContext(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, Path] = {}
     python: Path | None = None
     root: Path | None = None
+    environment: Mapping[str, str] | None = None
     timeout_s: float = 300.0
 
 

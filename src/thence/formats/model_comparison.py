@@ -146,8 +146,10 @@ def _run_probe(
     python = context.python or Path(sys.executable)
     try:
         done = subprocess.run(
-            [python, "-", folder / "request.json"],
+            # Our own interpreter must not import what lies in the restored folder.
+            [python, *([] if context.python else ["-I"]), "-", folder / "request.json"],
             input=source,
+            env=None if context.environment is None else dict(context.environment),
             capture_output=True,
             cwd=context.root or folder,
             timeout=context.timeout_s,

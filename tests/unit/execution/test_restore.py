@@ -191,7 +191,7 @@ def test_inputs_elsewhere_are_checked(tmp_path: Path) -> None:
             ("unknown", None),
         )
     }
-    wrong = check_elsewhere(uses, digest_of_file)
+    wrong = check_elsewhere(uses, lambda path, _: digest_of_file(path))
     assert wrong == {
         str(tmp_path / "other"): f"{tmp_path / 'other'}: it has other content on this machine",
         str(tmp_path / "gone"): f"{tmp_path / 'gone'}: it is not on this machine",
