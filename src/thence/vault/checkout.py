@@ -1,16 +1,19 @@
 """From trees back to files."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import stat
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
-from thence.errors import Conflict, Denied, NotFound, StorageError
+from thence.errors import Conflict, NotFound
 from thence.model.ids import Digest
+from thence.store.failures import failures_of
 from thence.vault.content import Content
-from thence.vault.tree import TreeEntry
+from thence.vault.statcache import Signature, signature
+from thence.vault.tree import TreeEntry, walk
 
 __all__ = ["CheckedOut", "check_out", "digest_of_file", "select"]
 
@@ -38,14 +41,13 @@ def digest_of_file(path: Path) -> Digest:
         StorageError: Reading failed.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with (
+            failures_of(f"cannot read {path}", about=str(path)),
+            path.open("rb", buffering=0) as file,
+        ):
             return Digest(file_digest(file, "sha256").digest())
-    except FileNotFoundError as error:
+    except NotFound as error:
         raise NotFound(f"there is no file {path}", about=str(path)) from error
-    except PermissionError as error:
-        raise Denied(f"cannot read {path}", why=f"{error.strerror}.", about=str(path)) from error
-    except OSError as error:
-        raise StorageError(f"cannot read {path}", why=f"{error.strerror}.") from error
 
 
 def select(entries: Sequence[TreeEntry], path: str | None) -> list[TreeEntry]:
@@ -90,7 +92,8 @@ def check_out(
     """Write files into a folder, each whole or not at all.
 
     A file that is there with other bytes is replaced if the store has those bytes; otherwise
-    nothing is written at all, unless `force`.
+    nothing is written at all, unless `force`. A file makes way for a folder, and a folder for a
+    file, where all that is there is of the version `before` and unmodified.
 
     Args:
         entries: What to write.
@@ -108,26 +111,35 @@ def check_out(
         Denied: The folder may not be written to.
         StorageError: The disk is full.
     """
+    keep = {entry.path for entry in entries}
+    leaving = _leaving(folder, [old for old in before if old.path not in keep])
     to_write, unchanged = [], 0
-    in_danger = []
+    differing: list[tuple[TreeEntry, Digest]] = []
+    reached: dict[str, bool] = {}
     for entry in entries:
         target = folder / entry.path
-        there = _digest_there(target)
+        parent = entry.path.rpartition("/")[0]
+        there = None
+        if _can_be_reached(folder, parent, leaving, reached):
+            there = _digest_there(folder, entry.path, leaving)
         if there == entry.digest and target.is_symlink() == entry.link:
             if not entry.link:
                 _set_executable(target, entry)
             unchanged += 1
             continue
-        if there is not None and not force and content.info(there) is None:
-            in_danger.append(entry.path)
+        if there is not None:
+            differing.append((entry, there))
         to_write.append(entry)
-    if in_danger:
+    lost = set() if force else content.missing(there for _, there in differing)
+    if in_danger := [entry.path for entry, there in differing if there in lost]:
         raise Conflict(
             f"{len(in_danger)} files in {folder} would be lost, first {in_danger[0]!r}",
             why="They differ from every version that this project knows.",
             hint="Save them first, get into another folder, or overwrite them with --force.",
             about=in_danger[0],
         )
+    # Before anything is written: a file may become a folder, and a folder a file.
+    removed = [path for path, was in leaving.items() if _remove(folder, path, was)]
     done_size = 0
     _make_folders(folder, to_write)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
@@ -140,62 +152,116 @@ def check_out(
         finally:
             for job in jobs:
                 job.cancel()
-    keep = {entry.path for entry in entries}
-    removed = [old.path for old in before if old.path not in keep and _remove(folder, old)]
     return CheckedOut(tuple(entry.path for entry in to_write), unchanged, tuple(removed))
 
 
-def _digest_there(path: Path) -> Digest | None:
-    if path.is_symlink():
+def _facts(path: Path) -> os.stat_result | None:
+    """What is at a path, links not followed; None where nothing can be."""
+    with failures_of(f"cannot look at {path}", about=str(path)):
+        try:
+            return path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _leaving(folder: Path, old: Iterable[TreeEntry]) -> dict[str, Signature]:
+    """The files of the old version that are as they were, and what they look like."""
+    found = {}
+    for entry in old:
+        path = folder / entry.path
+        if _behind_a_link(folder, entry.path) or (facts := _facts(path)) is None:
+            continue
+        kind = stat.S_ISLNK if entry.link else stat.S_ISREG
+        if kind(facts.st_mode) and _digest(path, facts) == entry.digest:
+            found[entry.path] = signature(facts)
+    return found
+
+
+def _behind_a_link(folder: Path, path: str) -> bool:
+    while path := path.rpartition("/")[0]:
+        if (folder / path).is_symlink():
+            return True
+    return False
+
+
+def _can_be_reached(
+    folder: Path, parent: str, leaving: Container[str], known: dict[str, bool]
+) -> bool:
+    """Whether a folder is there; where it is not, it can be made once the files left.
+
+    Raises:
+        Conflict: Something is there that stays.
+    """
+    if not parent:
+        return True
+    if parent not in known:
+        known[parent] = False
+        if _can_be_reached(folder, parent.rpartition("/")[0], leaving, known):
+            path = folder / parent
+            facts = _facts(path)
+            known[parent] = facts is not None and stat.S_ISDIR(facts.st_mode)
+            if facts is not None and not known[parent] and parent not in leaving:
+                # A link could lead the files of this version out of the folder.
+                kind = "link" if stat.S_ISLNK(facts.st_mode) else "file"
+                raise Conflict(
+                    f"{path} is a {kind} where a folder should be",
+                    why="It is not as the version left it that was there before.",
+                    hint="Remove it, or get into another folder.",
+                    about=str(path),
+                )
+    return known[parent]
+
+
+def _digest_there(folder: Path, name: str, leaving: Container[str]) -> Digest | None:
+    path = folder / name
+    facts = _facts(path)
+    if facts is None:
+        return None
+    if not stat.S_ISDIR(facts.st_mode):
+        return _digest(path, facts)
+    for found in walk(path):
+        if f"{name}/{found.relative}" not in leaving:
+            raise Conflict(
+                f"{path} is a folder where a file should be written",
+                why=f"It holds {found.relative!r}, which is not of the version before.",
+                hint="Move it away, or get into another folder.",
+                about=str(found.path),
+            )
+    return None
+
+
+def _digest(path: Path, facts: os.stat_result) -> Digest:
+    if stat.S_ISLNK(facts.st_mode):
         return Digest.of(os.fsencode(os.readlink(path)))
-    if path.is_dir():
+    if not stat.S_ISREG(facts.st_mode):
         raise Conflict(
-            f"{path} is a folder where a file should be written",
+            f"{path} is no file",
+            why="Sockets, pipes and devices have no content.",
             hint="Move it away, or get into another folder.",
             about=str(path),
         )
-    return digest_of_file(path) if path.exists() else None
+    return digest_of_file(path)
 
 
 def _make_folders(folder: Path, entries: Iterable[TreeEntry]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for parent in sorted({entry.path.rpartition("/")[0] for entry in entries}):
-            current = folder
-            for part in parent.split("/") if parent else ():
-                current /= part
-                # A link in the way could lead the files of this version out of the folder.
-                if current.is_symlink():
-                    raise Conflict(
-                        f"{current} is a link where a folder should be",
-                        hint="Remove it, or get into another folder.",
-                        about=str(current),
-                    )
-                current.mkdir(exist_ok=True)
-    except OSError as error:
-        kind = Denied if isinstance(error, PermissionError) else StorageError
-        raise kind(
-            f"cannot make the folder {error.filename or folder}",
-            why=f"{error.strerror}.",
-            hint="Choose another folder.",
-        ) from error
+    parents = {entry.path.rpartition("/")[0] for entry in entries}
+    for path in (folder, *(folder / parent for parent in sorted(parents) if parent)):
+        with failures_of(f"cannot make the folder {path}", about=str(path)):
+            path.mkdir(parents=True, exist_ok=True)
 
 
 def _write(content: Content, target: Path, entry: TreeEntry) -> None:
     temporary = target.with_name(f".thence-{os.getpid()}-{os.urandom(6).hex()}")
-    try:
-        if entry.link:
-            temporary.symlink_to(os.fsdecode(content.read(entry.digest)))
-        else:
-            content.write_to(entry.digest, temporary, executable=entry.executable)
-        temporary.replace(target)
-    except OSError as error:
-        if isinstance(error, (Denied, StorageError)):
-            raise
-        kind = Denied if isinstance(error, PermissionError) else StorageError
-        raise kind(f"cannot write {target}", why=f"{error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with failures_of(f"cannot write {target}", about=str(target)):
+        try:
+            if entry.link:
+                temporary.symlink_to(os.fsdecode(content.read(entry.digest)))
+            else:
+                content.write_to(entry.digest, temporary, executable=entry.executable)
+            _remove_empty_folders(target)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _set_executable(target: Path, entry: TreeEntry) -> None:
@@ -205,15 +271,21 @@ def _set_executable(target: Path, entry: TreeEntry) -> None:
         target.chmod(wanted)
 
 
-def _remove(folder: Path, old: TreeEntry) -> bool:
-    target = folder / old.path
-    if not target.exists() or target.is_symlink() != old.link:
+def _remove(folder: Path, name: str, was: Signature) -> bool:
+    target = folder / name
+    facts = _facts(target)
+    if facts is None or signature(facts) != was:
         return False
-    if _digest_there(target) != old.digest:
-        return False
-    target.unlink()
-    parent = target.parent
-    while parent != folder and not any(parent.iterdir()):
-        parent.rmdir()
-        parent = parent.parent
+    with failures_of(f"cannot remove {target}", about=str(target)):
+        target.unlink()
+        parent = target.parent
+        while parent != folder and not any(parent.iterdir()):
+            parent.rmdir()
+            parent = parent.parent
     return True
+
+
+def _remove_empty_folders(target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        for path, _, _ in os.walk(target, topdown=False):
+            os.rmdir(path)

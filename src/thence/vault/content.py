@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +53,17 @@ class Content:
         """Digest and size, or None where the store does not have it."""
         where = self._find(digest.raw)
         return None if where is None else ContentInfo(digest, where.entry.raw_length)
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these the store does not have; the packs are listed once at most.
+
+        Raises:
+            StorageError: They cannot be listed.
+        """
+        absent = {digest for digest in digests if digest.raw not in self._directory}
+        if absent:
+            self._directory.refresh()
+        return {digest for digest in absent if digest.raw not in self._directory}
 
     def read(self, digest: Digest) -> bytes:
         """All bytes of a content, verified.
