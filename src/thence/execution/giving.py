@@ -142,13 +142,24 @@ def get(
         single = False
         folder = target = Path(destination or wanted.rstrip("/").rpartition("/")[2])
     key = site.relative(target)
-    before: Iterable[TreeEntry] = ()
+    before: list[TreeEntry] = []
     known = site.worktree.tracked().get(key)
-    if not single and known is not None and known.artifact == found.version.artifact:
-        before = tree.decode(site.vault.content.read(known.tree))
+    if known is not None and known.artifact == found.version.artifact:
+        was_file = target.is_file()
+        if not single or not was_file:
+            before = tree.decode(site.vault.content.read(known.tree))
+        # A file becomes a folder, or a folder a file: seen from the folder above.
+        if single:
+            before = _below(target.name, before)
+        elif was_file:
+            folder, entries = target.parent, _below(target.name, entries)
+            before = [entry._replace(path=target.name) for entry in before[:1]]
     done = check_out(
         entries, site.vault.content, folder, before=before, force=force, progress=progress
     )
+    if folder != target and not single:
+        written = tuple(path.partition("/")[2] for path in done.written)
+        done = CheckedOut(written, done.unchanged, ())
     if found.path is None:
         site.worktree.remember(
             [
@@ -161,6 +172,10 @@ def get(
             ]
         )
     return Given(found.version, target, done)
+
+
+def _below(name: str, entries: Iterable[TreeEntry]) -> list[TreeEntry]:
+    return [entry._replace(path=f"{name}/{entry.path}") for entry in entries]
 
 
 def _file_target(name: str, destination: str | os.PathLike[str] | None) -> Path:
@@ -247,6 +262,8 @@ def compare(site: Site, old: str, new: str) -> Diff:
 def roll_back(site: Site, name: str, ref: str) -> SavedVersion:
     """Make the content of an old version the latest one; nothing in the history is lost.
 
+    Where the latest version has that content already, it is returned as it is.
+
     Raises:
         NotFound: There is no such artifact or version.
         InvalidInput: The ref is of another artifact, or of a path inside a version.
@@ -261,6 +278,9 @@ def roll_back(site: Site, name: str, ref: str) -> SavedVersion:
             hint=f"See its versions: thence history {name}",
             about=ref,
         )
+    latest = resolve(site, name).version
+    if latest.tree == version.tree:
+        return SavedVersion(latest, new=False, edited=False)
     return commit(
         site,
         Draft(

@@ -231,6 +231,34 @@ def test_rollback_makes_a_new_version(project: Path, thence: Thence) -> None:
     assert thence("rollback", "data", "v1").out.startswith("unchanged data@v3")
 
 
+def test_rollback_to_the_latest_content_changes_nothing(project: Path, thence: Thence) -> None:
+    thence("save", "data", "--note", "as measured")
+    was = thence("show", "data", "--json").objects
+    assert thence("rollback", "data", "v2").out.startswith("unchanged data@v2")
+    assert thence("show", "data", "--json").objects == was
+
+
+def test_get_moves_between_a_file_and_a_folder(folder: Path, thence: Thence) -> None:
+    thence("init")
+    thing = folder / "thing"
+    thing.write_text("file")
+    thence("save", "thing")
+    thing.unlink()
+    (thing / "deep").mkdir(parents=True)
+    (thing / "deep" / "part").write_text("part")
+    (thing / "other").write_text("other")
+    thence("save", "thing")
+    thence("get", "thing@v1")
+    assert thing.read_text() == "file"
+    got = thence("get", "thing@v2", "thing", "--json").objects[0]
+    assert sorted(got["written"]) == ["deep/part", "other"]
+    assert (thing / "deep" / "part").read_text() == "part"
+    (thing / "other").write_text("unsaved")
+    refused = thence("get", "thing@v1", ok=False)
+    assert "is a folder where a file should be written" in refused.err
+    assert (thing / "other").read_text() == "unsaved"
+
+
 def test_get_says_where_it_wrote(project: Path, thence: Thence) -> None:
     done = thence("get", "data@v1", "old")
     assert done.out == "got data@v1 as old (2 files written)\n"
