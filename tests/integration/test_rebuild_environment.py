@@ -281,6 +281,21 @@ def test_an_environment_is_reused_and_its_scripts_work_where_it_is(
     assert b".draft" not in script.read_bytes()
 
 
+def test_an_environment_that_a_program_wrote_to_is_built_again(
+    recorded: Environment, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    one = rebuild_environment(recorded, tmp_path / "1", cache=cache)
+    assert one.site is not None
+    smuggled = one.site / "smuggled.pth"
+    smuggled.write_text("import this\n")
+
+    two = rebuild_environment(recorded, tmp_path / "2", cache=cache)
+
+    assert two.site == one.site
+    assert not smuggled.exists()
+
+
 def test_what_a_crash_left_is_built_again(recorded: Environment, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     one = rebuild_environment(recorded, tmp_path / "1", cache=cache)

@@ -55,10 +55,15 @@ class _Job(NamedTuple):
 
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True):
-    """Written into a cached environment when it is whole."""
+    """Written into a cached environment when it is whole.
+
+    Attributes:
+        files: Of the listing of its packages, so that one that a program wrote to is made anew.
+    """
 
     deviations: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    files: Digest | None = None
 
 
 def rebuild_environment(
@@ -135,7 +140,8 @@ def _build_cached(job: _Job, cache: Path, folder: Path) -> Rebuilt:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.mkdir(parents=True, exist_ok=True)
         else:
-            note = _Note(deviations=built.deviations, packages=built.packages)
+            listing = _listing(_site_of(draft))
+            note = _Note(deviations=built.deviations, packages=built.packages, files=listing)
             (draft / _NOTE).write_bytes(codec.encode(note))
             if final.exists() and _read_cached(final) is None:
                 shutil.rmtree(final)
@@ -168,7 +174,28 @@ def _read_cached(folder: Path) -> Rebuilt | None:
         note = codec.decode((folder / _NOTE).read_bytes(), _Note)
     except (OSError, DataDamaged):
         return None
-    return Rebuilt(python, _site_of(folder), note.deviations, (), note.packages)
+    site = _site_of(folder)
+    if note.files != _listing(site):
+        return None
+    return Rebuilt(python, site, note.deviations, (), note.packages)
+
+
+def _listing(site: Path | None) -> Digest:
+    """Paths, sizes and times of all files but cached bytecode, which every run may write."""
+    rows = []
+    top = os.fspath(site) if site is not None else ""
+    pending = [top] if top else []
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != "__pycache__":
+                        pending.append(entry.path)
+                    continue
+                facts = entry.stat(follow_symlinks=False)
+                place = os.fsencode(entry.path[len(top) :])
+                rows.append(b"%b %d %d\n" % (place, facts.st_size, facts.st_mtime_ns))
+    return Digest.of(b"".join(sorted(rows)))
 
 
 def _move_paths(draft: Path, final: Path) -> None:
