@@ -87,7 +87,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "sealed_versions": "run number role position version",
         "verdicts": "run number finding started ended author host results reasons",
         "contents": "role digest items problem",
-        "listed_files": "files position path role size_bytes digest why_not_kept executable"
+        "listed_files": "files position path percent role size_bytes digest why_not_kept executable"
         " redacted changed_during_run version package",
         "metric_points": "series name position step at value",
     }.items()
@@ -411,6 +411,7 @@ def _listed_files(files: str, data: bytes) -> list[Row]:
                 files,
                 position,
                 use.path,
+                int(use.percent),
                 use.role.value,
                 use.size,
                 _hex(use.digest),

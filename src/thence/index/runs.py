@@ -35,8 +35,8 @@ _COLUMNS = (
     " host, python, code_commit, dirty, sensor, completeness, inputs_count, outputs_count, finding"
 )
 _FILE_COLUMNS = (
-    "path, role, size_bytes, digest, why_not_kept, executable, redacted, changed_during_run,"
-    " version, package"
+    "path, percent, role, size_bytes, digest, why_not_kept, executable, redacted,"
+    " changed_during_run, version, package"
 )
 
 
@@ -283,9 +283,11 @@ def _float(value: float | None) -> float:
 
 
 def _file_use(row: Any) -> FileUse:
-    path, role, size, digest, why_not_kept, executable, redacted, changed, version, package = row
+    path, percent, role, size, digest, why_not_kept, executable, *more = row
+    redacted, changed, version, package = more
     return FileUse(
         path=path,
+        percent=bool(percent),
         role=FileRole(role),
         size=size,
         digest=None if digest is None else Digest.from_hex(digest),

@@ -234,6 +234,7 @@ CREATE TABLE listed_files (
     files TEXT NOT NULL,
     position BIGINT NOT NULL,
     path TEXT NOT NULL,
+    percent BIGINT NOT NULL,            -- 1 where the path is percent-encoded
     role TEXT NOT NULL,
     size_bytes BIGINT NOT NULL,
     digest TEXT,
@@ -414,9 +415,9 @@ WHERE NOT EXISTS (
 );
 CREATE VIEW run_files AS
 SELECT
-    runs.run, listed.position, listed.path, listed.role, listed.size_bytes, listed.digest,
-    listed.why_not_kept, listed.executable, listed.redacted, listed.changed_during_run,
-    listed.version, listed.package
+    runs.run, listed.position, listed.path, listed.percent, listed.role, listed.size_bytes,
+    listed.digest, listed.why_not_kept, listed.executable, listed.redacted,
+    listed.changed_during_run, listed.version, listed.package
 FROM runs JOIN listed_files AS listed ON listed.files = runs.files;
 CREATE VIEW problems AS
 SELECT kind, log, number, reason FROM entry_problems

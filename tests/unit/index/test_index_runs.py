@@ -214,14 +214,17 @@ def test_files_come_back_as_they_were_recorded() -> None:
         FileUse(path="train.py", role=FileRole.CODE, executable=True, changed_during_run=True),
         FileUse(path="a.csv", role=FileRole.INPUT, why_not_kept="secret", redacted=True),
         FileUse(path="x.so", role=FileRole.PACKAGE, package="numpy"),
+        FileUse(path="caf%E9.csv", role=FileRole.INPUT, percent=True),
+        FileUse(path="caf%E9.csv", role=FileRole.OUTPUT, percent=False),
     ]
     files = logs.put(encode_lines(uses))
     logs.sealed(RUN, files=files)
     logs.sealed(run_id(1), files=files)
     index = indexed(logs)
     assert run_files(index, RUN) == uses
-    assert run_files(index, RUN, FileRole.INPUT) == [uses[0], uses[2]]
-    assert run_files(index, RUN, FileRole.OUTPUT) == []
+    assert run_files(index, RUN, FileRole.INPUT) == [uses[0], uses[2], uses[4]]
+    assert run_files(index, RUN, FileRole.OUTPUT) == [uses[5]]
+    assert run_files(index, RUN, FileRole.OVERWRITTEN) == []
     assert [(u.run, u.file) for u in runs_with_content(index, shared)] == [
         (run_id(1), uses[0]),
         (RUN, uses[0]),
