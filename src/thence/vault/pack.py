@@ -14,10 +14,13 @@ pack that is written again after a crash a different pack, so that it is never m
 a collection has condemned.
 """
 
+import fcntl
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
 from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +40,7 @@ __all__ = [
     "pack_key",
     "parse_pack_key",
     "read_directory",
+    "sweep",
 ]
 
 MAGIC = b"THNCPACK"
@@ -50,6 +54,7 @@ TRAILER = struct.Struct("<Q32sI12x8s")
 _TAIL_GUESS = 128 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 _DROP_BEHIND = 32 * 1024 * 1024
+_STALE_S = 3600
 _PACK_KEY = re.compile(r"packs/[0-9a-f]{2}/[0-9a-f]{64}")
 
 
@@ -166,6 +171,20 @@ def read_directory(store: Store, pack_id: bytes) -> bytes:
     return directory
 
 
+def sweep(staging: Path, *, clock: Callable[[], datetime]) -> None:
+    """Remove the unfinished packs of writers that died at least an hour ago.
+
+    They are locked as long as their writers live; the hour is for a writer that has just made its
+    file and not locked it yet.
+    """
+    with suppress(OSError):
+        for path in list(staging.glob("pack-*")):
+            with path.open("rb") as file, suppress(BlockingIOError):
+                if os.fstat(file.fileno()).st_mtime < clock().timestamp() - _STALE_S:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+
+
 def _damaged(key: str, why: str) -> DataDamaged:
     return DataDamaged(f"a damaged pack: {key}", why=why, about=key)
 
@@ -187,7 +206,7 @@ class PackBuilder:
         self._parts: list[Bytes] = []
         self._in_memory = 0
         self._file: int | None = None
-        self._path = staging / f"pack-{nonce.hex()}"
+        self._path = staging / f"pack-{os.getpid()}-{nonce.hex()}"
         self._written_back = 0
         self.size_bytes = 0
 
@@ -217,6 +236,7 @@ class PackBuilder:
                 self._file = os.open(
                     self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
                 )
+                fcntl.flock(self._file, fcntl.LOCK_EX)  # says that we are alive; see `sweep`
             data = memoryview(b"".join(self._parts))
             while data:
                 data = data[os.write(self._file, data) :]

@@ -11,6 +11,7 @@ from thence.vault.content import Content
 from thence.vault.directory import Directory
 from thence.vault.journal import Journal
 from thence.vault.logs import Appended, Logs
+from thence.vault.pack import sweep
 from thence.vault.statcache import StatCache
 from thence.vault.writer import Writer
 
@@ -41,6 +42,7 @@ class Vault:
     ) -> None:
         self.store = store
         self._cache = cache
+        self._clock = clock
         self._entropy = entropy
         self.directory = Directory(store, cache, new_name=self.new_id)
         self.content = Content(store, self.directory)
@@ -55,10 +57,12 @@ class Vault:
     def writer(self, *, lanes: int | None = None) -> Writer:
         """A session of writing content; see `Writer`."""
         self.directory.refresh()
+        staging = self._cache / "staging"
+        sweep(staging, clock=self._clock)
         return Writer(
             self.store,
             self.directory,
-            self._cache / "staging",
+            staging,
             entropy=self._entropy,
             lanes=lanes or min(4, os.cpu_count() or 1),
         )

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -63,3 +63,22 @@ def test_an_append_keeps_the_bytes_that_it_wrote(vault: Vault, store: MemoryStor
     done = vault.append(LOG, RECORD, by="me")
     assert store.get(f"{LOG}/0000000001") == done.data
     assert decode_entry(done.data) == done.entry
+
+
+def test_what_dead_writers_left_is_swept_and_the_living_are_spared(
+    store: MemoryStore, tmp_path: Path, random_bytes: Callable[[int], bytes]
+) -> None:
+    data = random_bytes(20_000_000)
+    living = Vault(store, tmp_path).writer(lanes=1)
+    digest = living.put_bytes(data).digest
+    staging = tmp_path / "staging"
+    (staging / "pack-of-the-dead").write_bytes(b"unfinished")
+    assert len(list(staging.iterdir())) == 2
+    Vault(store, tmp_path).writer()
+    assert len(list(staging.iterdir())) == 2  # both are young
+    Vault(store, tmp_path, clock=lambda: datetime.now(UTC) + timedelta(hours=2)).writer()
+    assert len(list(staging.iterdir())) == 1
+    with living:
+        pass
+    assert list(staging.iterdir()) == []
+    assert Vault(store, tmp_path).content.read(digest) == data
