@@ -192,7 +192,7 @@ class DataDamaged(ThenceError):
     kind = "data_damaged"
     exit_status = 6
     http_status = 500
-    default_hint = "Restore the store from a copy, or save the content again from its source."
+    default_hint = "Restore the damaged file from a copy of the store."
 
 
 class FormatTooNew(ThenceError):

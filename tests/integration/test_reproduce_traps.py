@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from thence.errors import Interrupted
 from thence.execution.supervisor import probe
 from thence.model.records import Finding
 from workshop import Workshop, seal_of
@@ -103,3 +104,27 @@ def test_a_program_whose_name_begins_with_python_is_itself(workshop: Workshop) -
     workshop.run("./python_pipeline.sh")
 
     assert workshop.reproduce().finding is Finding.REPRODUCED
+
+
+def test_files_outside_of_the_project_are_not_overwritten(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    outside = tmp_path / "shared" / "out.txt"
+    outside.parent.mkdir()
+    workshop.script(f"open({str(outside)!r}, 'w').write('first')\n")
+    outside.write_text("precious, and changed since")
+
+    verdict = workshop.reproduce()
+
+    assert verdict.finding is Finding.REPRODUCED
+    assert outside.read_text() == "precious, and changed since"
+
+
+def test_an_interrupted_reproduction_has_no_verdict(workshop: Workshop) -> None:
+    workshop.script(
+        "import os, signal\nopen('out.txt', 'w').write('x')\n"
+        "if not os.path.exists('.thence'): os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    with pytest.raises(Interrupted):
+        workshop.reproduce()
+    assert workshop.project.find_run("run:last").verdicts == ()

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +12,17 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from thence.errors import AlreadyExists, DataDamaged, InvalidInput, NotFound, ThenceError
+from thence.errors import (
+    AlreadyExists,
+    DataDamaged,
+    Interrupted,
+    InvalidInput,
+    NotFound,
+    ThenceError,
+)
 from thence.execution import live
 from thence.execution.capture.environment import Environment
-from thence.execution.capture.host import capture_host
+from thence.execution.capture.host import capture_host, host_deviations
 from thence.execution.capture.placeholders import PLACEHOLDER, match
 from thence.execution.capture.placeholders import restore as fill_in
 from thence.execution.capture.secrets import Redactor
@@ -23,6 +31,7 @@ from thence.execution.giving import resolve_run
 from thence.execution.judging import Evidence, Result, compare_results, conclude, results_of
 from thence.execution.launch import launch
 from thence.execution.lending import Lent, lend, remade
+from thence.execution.outside import preserved
 from thence.execution.rebuild import Rebuilt, rebuild_environment
 from thence.execution.restore import Restored, check_elsewhere, restore_files
 from thence.execution.scripts import write_scripts
@@ -37,7 +46,6 @@ from thence.model.records import (
     FileRole,
     FileUse,
     Finding,
-    Host,
     RunSealed,
     RunStatus,
     Verdict,
@@ -54,6 +62,7 @@ Progress = Callable[[str], None]
 
 _NAMED_AT_MOST = 10
 _HOW = {RunStatus.DIED: "died", RunStatus.INTERRUPTED: "was interrupted"}
+_STOPPED = {128 + one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 _PYTHON = re.compile(r"python(\d+(\.\d+)?t?)?")
 
 
@@ -79,6 +88,7 @@ def reproduce(
         InvalidInput: The run is not sealed yet.
         AlreadyExists: `keep` is not empty.
         DataDamaged: The record of the run is damaged.
+        Interrupted: The command was stopped; there is no verdict.
         StorageError: The disk is full, or the verdict cannot be written.
     """
     run = resolve_run(site, ref)
@@ -161,10 +171,12 @@ class _Reproduction:
         rebuilt = self._rebuild()
         self._lay_over(restored, rebuilt)
         self._note_secrets()
-        self._compare_hosts()
+        self._deviations += host_deviations(sealed.host, self._host)
         lent = self._lend(uses, restored)
-        executed = self._execute(restored, rebuilt)
-        results = self._compare(uses, restored, rebuilt, lent) if executed.ended else ()
+        with preserved(uses, self._base / "outside") as written:
+            executed = self._execute(restored, rebuilt)
+        compared = executed.ended is not None
+        results = self._compare(uses, restored, rebuilt, lent, written) if compared else ()
         # Also what was only listed or looked for can make a difference, so all of it counts.
         self._missing += [*wrong.values(), *restored.missing.values(), *self._doubts()]
         return self._conclude(executed, results)
@@ -296,15 +308,6 @@ class _Reproduction:
     def _secret_variable(self, name: str, placeholder: str | None) -> str | None:
         return self._secrets.get(placeholder or "") or self._given_by_name.get(name)
 
-    def _compare_hosts(self) -> None:
-        then, now = self._sealed.host, self._host
-        for what, before, after in (
-            ("processor", then.cpu or then.machine, now.cpu or now.machine),
-            ("operating system", _system(then), _system(now)),
-        ):
-            if before != after:
-                self._deviations.append(f"{what}: {after}; originally {before}")
-
     # Running it again
 
     def _execute(self, restored: Restored, rebuilt: Rebuilt) -> _Executed:
@@ -351,6 +354,12 @@ class _Reproduction:
             finally:
                 os.close(devnull)
                 os.close(stdin)
+        if ended.exit_code in _STOPPED and ended.exit_code != sealed.exit_code:
+            raise Interrupted(
+                "the reproduction was interrupted",
+                why="The command was stopped by a signal, so there is no verdict.",
+                hint="Repeat the command to try again.",
+            )
         self._deviations += ended.problems
         if ended.report.completeness != "kernel-complete":
             self._deviations.append(f"watched by {ended.report.name} only")
@@ -445,9 +454,13 @@ class _Reproduction:
         restored: Restored,
         rebuilt: Rebuilt,
         lent: Lent | None,
+        written: Mapping[str, Path],
     ) -> tuple[Comparison, ...]:
         settings = self._settings(uses)
-        results = results_of(uses, settings, restored.root)
+        results = [
+            one._replace(reproduced=written.get(str(one.reproduced), one.reproduced))
+            for one in results_of(uses, settings, restored.root)
+        ]
         if lent is not None:
             results += self._saved_results(lent)
         inputs = {
@@ -485,10 +498,6 @@ class _Reproduction:
             for entry in tree.decode(self._content.read(version.tree)):
                 path = f"{name}:{entry.path}"
                 yield Result(path, entry.digest, folder / entry.path)
-
-
-def _system(host: Host) -> str:
-    return host.distribution or f"{host.system} {host.release}"
 
 
 def _sink(file: BinaryIO) -> Callable[[bytes], None]:

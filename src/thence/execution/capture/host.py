@@ -9,7 +9,7 @@ import psutil
 
 from thence.model.records import Host
 
-__all__ = ["capture_host"]
+__all__ = ["capture_host", "host_deviations"]
 
 
 def capture_host() -> Host:
@@ -46,3 +46,18 @@ def _distribution() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", "")
     except OSError:
         return ""
+
+
+def host_deviations(then: Host, now: Host) -> list[str]:
+    """In what this machine is not the one of then, sentences for people."""
+    pairs = (
+        ("processor", then.cpu or then.machine, now.cpu or now.machine),
+        ("operating system", _system(then), _system(now)),
+    )
+    return [
+        f"{what}: {after}; originally {before}" for what, before, after in pairs if before != after
+    ]
+
+
+def _system(host: Host) -> str:
+    return host.distribution or f"{host.system} {host.release}"
