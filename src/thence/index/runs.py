@@ -8,7 +8,7 @@ from thence.errors import InvalidInput, NotFound
 from thence.index.database import Index
 from thence.index.ingest import SqlValue
 from thence.index.versions import versions_by_record
-from thence.index.views import RunDetail, RunSummary, RunUse, RunVerdict, UsedVersion
+from thence.index.views import RunDetail, RunSummary, RunVerdict, UsedVersion
 from thence.model import codec
 from thence.model.ids import Digest, RunId
 from thence.model.names import RunRef
@@ -24,7 +24,7 @@ from thence.model.records import (
     Verdict,
 )
 
-__all__ = ["find_run", "run_detail", "run_files", "runs", "runs_with_content", "series"]
+__all__ = ["find_run", "run_detail", "run_files", "runs", "series"]
 
 _CANDIDATES = 10
 _CHUNK = 500
@@ -179,19 +179,6 @@ def run_files(index: Index, run: RunId, role: FileRole | None = None) -> list[Fi
         (run, role and role.value, role and role.value),
     )
     return [_file_use(row) for row in found]
-
-
-def runs_with_content(index: Index, digest: Digest) -> list[RunUse]:
-    """Which runs read or wrote a file with exactly this content, the last run first."""
-    found = index.select(
-        f"""
-        SELECT runs.run, {", ".join(f"listed.{name.strip()}" for name in _FILE_COLUMNS.split(","))}
-        FROM listed_files AS listed JOIN runs ON runs.files = listed.files
-        WHERE listed.digest = ? ORDER BY runs.started DESC, runs.run, listed.position
-        """,  # noqa: S608
-        (digest.hex,),
-    )
-    return [RunUse(RunId(row[0]), _file_use(row[1:])) for row in found]
 
 
 def series(index: Index, run: RunId, name: str) -> list[MetricPoint]:

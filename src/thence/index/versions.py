@@ -19,7 +19,6 @@ __all__ = [
     "version_by_record",
     "versions",
     "versions_by_record",
-    "versions_by_tree",
 ]
 
 T = TypeVar("T")
@@ -73,15 +72,6 @@ def versions(
         f"{where} ORDER BY current_versions.number DESC LIMIT ?",
         (name.key, before, before, -1 if limit is None else limit),
     )
-
-
-def versions_by_tree(index: Index, tree: Digest, *, deleted: bool = False) -> list[VersionSummary]:
-    """The versions, of any artifact, that have exactly this content; the last created first."""
-    where = "WHERE current_versions.tree = ?"
-    if not deleted:
-        where += " AND current_versions.tombstone IS NULL"
-    order = "ORDER BY current_versions.created DESC, current_versions.artifact"
-    return _select(index, f"{where} {order}, current_versions.number DESC", (tree.hex,))
 
 
 def versions_by_record(index: Index, records: list[Digest]) -> dict[Digest, VersionSummary]:

@@ -8,7 +8,6 @@ import msgspec
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName
 from thence.model.records import (
-    FileUse,
     Finding,
     Kind,
     Param,
@@ -31,7 +30,6 @@ __all__ = [
     "Problem",
     "RunDetail",
     "RunSummary",
-    "RunUse",
     "RunVerdict",
     "UsedVersion",
     "VersionDetail",
@@ -231,13 +229,6 @@ class RunDetail(RunSummary, frozen=True, kw_only=True):
     verdicts: tuple[RunVerdict, ...]
     opened: RunOpened | None
     sealed: RunSealed | None
-
-
-class RunUse(NamedTuple):
-    """A file in a run: who used a content, and as what."""
-
-    run: RunId
-    file: FileUse
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,7 +141,7 @@ class LocalStore:
             InvalidInput: The key is none, or is the folder of another.
         """
         with failures_of(f"cannot create {key!r} in {self.url}", about=key):
-            self._refusetaken(key)
+            self._refuse_taken(key)
             with self._temporary(lambda file: file.writelines(parts)) as source:
                 self._publish(key, source, link_if_free)
 
@@ -159,7 +159,7 @@ class LocalStore:
             InvalidInput: The key is none, or is the folder of another, or the path is no file.
         """
         with failures_of(f"cannot create {key!r} in {self.url}", about=key):
-            self._refusetaken(key)
+            self._refuse_taken(key)
             with failures_of(f"cannot read {str(path)!r}", about=str(path)):
                 if not stat.S_ISREG(os.stat(path).st_mode):
                     raise InvalidInput(f"not a file: {str(path)!r}", about=str(path))
@@ -333,7 +333,7 @@ class LocalStore:
                 if file >= 0:
                     os.close(file)
 
-    def _refusetaken(self, key: str) -> None:
+    def _refuse_taken(self, key: str) -> None:
         """Losers of a race pay for one look here, not for writing and syncing in vain."""
         found = self._status(key)
         if found is not None and not stat.S_ISDIR(found.st_mode):

@@ -7,7 +7,6 @@ import pytest
 
 from thence.execution.capture.metrics import is_metrics_file, read_metrics
 from thence.execution.capture.params import (
-    collect_params,
     is_config_file,
     parse_value,
     read_argv,
@@ -169,23 +168,6 @@ def test_a_malformed_file_is_a_problem(path: str, data: bytes) -> None:
     assert found.params == {}
     assert found.problem is not None
     assert found.problem.startswith(f"no parameters were read from {path}: ")
-
-
-def test_the_command_wins_and_files_are_told_apart() -> None:
-    params, problems = collect_params(
-        ["python", "t.py", "--lr", "9"],
-        {
-            "a.yaml": b"lr: 1\nseed: 1\n",
-            "b.yaml": b"seed: 2\nsame: 1\n",
-            "c.yaml": b"same: 1\n[",
-        },
-        Redactor(b"k"),
-    )
-    assert {name: (p.value, p.origin) for name, p in params.items()} == {
-        "lr": (9, "argv"), "seed": (1, "a.yaml"), "b.yaml:seed": (2, "b.yaml"),
-        "same": (1, "b.yaml"),
-    }  # fmt: skip
-    assert len(problems) == 1
 
 
 def test_config_files_by_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from thence.execution.capture import secret_names, secrets
-from thence.execution.capture.placeholders import find_placeholders, match, restore
+from thence.execution.capture.placeholders import PLACEHOLDER, match, restore
 from thence.execution.capture.secret_names import split_words
 from thence.execution.capture.secrets import Redactor, Stream
 from thence.model.records import Withheld
@@ -142,7 +142,7 @@ LOOKALIKES = [
 @pytest.mark.parametrize(("name", "value"), SECRETS)
 def test_secrets_are_found_by_name_shape_or_randomness(name: str, value: str) -> None:
     scrubbed = Redactor(KEY).scrub_value(name, value, "argv")
-    assert find_placeholders(scrubbed)
+    assert PLACEHOLDER.findall(scrubbed)
     assert restore(scrubbed, match(KEY, {"x": value})) == value
 
 
@@ -162,7 +162,7 @@ def test_placeholders_show_equality_and_nothing_else() -> None:
     assert one.placeholder("hunter2") == Redactor(KEY).placeholder("hunter2")
     assert one.placeholder("hunter2") != one.placeholder("hunter3")
     assert one.placeholder("hunter2") != other.placeholder("hunter2")
-    assert find_placeholders(one.placeholder("x")) == [one.placeholder("x")]
+    assert PLACEHOLDER.findall(one.placeholder("x")) == [one.placeholder("x")]
 
 
 # --- learnt values -------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ VALUE = "p'ä&ss w/rd\"\\+1"
 def test_a_learnt_secret_is_found_in_each_spelling_and_given_back(text: str) -> None:
     redactor = Redactor(KEY, known={"PW": VALUE})
     scrubbed = redactor.scrub_text(f"<<{text}>>")
-    assert len(find_placeholders(scrubbed)) == 1
+    assert len(PLACEHOLDER.findall(scrubbed)) == 1
     assert restore(scrubbed, match(KEY, {"PW": VALUE})) == f"<<{text}>>"
 
 

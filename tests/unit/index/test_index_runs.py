@@ -7,7 +7,7 @@ from index_samples import START, SampleLogs, run_id
 
 from thence.errors import InvalidInput, NotFound
 from thence.index import Index
-from thence.index.runs import find_run, run_detail, run_files, runs, runs_with_content, series
+from thence.index.runs import find_run, run_detail, run_files, runs, series
 from thence.model.ids import Digest, RunId
 from thence.model.names import RunRef, parse_ref
 from thence.model.records import (
@@ -225,10 +225,6 @@ def test_files_come_back_as_they_were_recorded() -> None:
     assert run_files(index, RUN, FileRole.INPUT) == [uses[0], uses[2], uses[4]]
     assert run_files(index, RUN, FileRole.OUTPUT) == [uses[5]]
     assert run_files(index, RUN, FileRole.OVERWRITTEN) == []
-    assert [(u.run, u.file) for u in runs_with_content(index, shared)] == [
-        (run_id(1), uses[0]),
-        (RUN, uses[0]),
-    ]
 
 
 def test_a_series_comes_back_in_the_order_in_which_it_was_logged() -> None:

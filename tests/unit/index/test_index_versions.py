@@ -11,7 +11,6 @@ from thence.index.versions import (
     version_by_record,
     versions,
     versions_by_record,
-    versions_by_tree,
 )
 from thence.index.views import VersionDetail
 from thence.model.ids import Digest
@@ -196,7 +195,7 @@ def test_a_digest_of_two_contents_is_ambiguous_and_one_of_a_rolled_back_content_
     assert find(index, "a@sha256:abcd").number == 4
 
 
-def test_versions_by_record_and_by_tree() -> None:
+def test_versions_by_record() -> None:
     logs = SampleLogs()
     one = logs.version("a", tree="same")
     two = logs.version("b", tree="same")
@@ -204,12 +203,6 @@ def test_versions_by_record_and_by_tree() -> None:
     logs.delete(two)
     index = indexed(logs)
     assert version_by_record(index, two.digest).deletion is not None
-    assert [v.ref for v in versions_by_tree(index, one.tree)] == ["b@v2", "a@v1"]
-    assert [v.ref for v in versions_by_tree(index, one.tree, deleted=True)] == [
-        "b@v2",
-        "b@v1",
-        "a@v1",
-    ]
     lost = Digest.of(b"lost")
     many = [Digest.of(str(number).encode()) for number in range(1200)]
     found = versions_by_record(index, [one.digest, *many, lost, three.digest])

@@ -1,4 +1,8 @@
-"""Parameters of a run, read from its command line and from the configuration files it opened."""
+"""Parameters of a run, read from its command line and from the configuration files it opened.
+
+Where several give one name, the command line wins, then what the program logged, then the file
+that was read last.
+"""
 
 import configparser
 import json
@@ -16,7 +20,6 @@ from thence.model.records import Param
 
 __all__ = [
     "FoundParams",
-    "collect_params",
     "is_config_file",
     "parse_value",
     "read_argv",
@@ -217,27 +220,6 @@ def read_config(path: str, data: bytes, redactor: Redactor) -> FoundParams:
             break
         scalars[name] = _scrub(name, value, path, redactor)
     return FoundParams({name: Param(value=v, origin=path) for name, v in scalars.items()})
-
-
-def collect_params(
-    argv: Sequence[str], configs: Mapping[str, bytes], redactor: Redactor
-) -> tuple[dict[str, Param], list[str]]:
-    """Parameters of the command and of configuration files; and problems, sentences for people.
-
-    The command wins over files, which it usually overrides. Of two files that give one name
-    different values, the later has its path before the name.
-    """
-    found = read_argv(argv, redactor)
-    problems = []
-    from_files: dict[str, Param] = {}
-    for path, data in configs.items():
-        params, problem = read_config(path, data, redactor)
-        problems += [problem] if problem else []
-        for name, param in params.items():
-            before = from_files.get(name)
-            is_other = before is not None and repr(before.value) != repr(param.value)
-            from_files[f"{path}:{name}" if is_other else name] = param
-    return {**from_files, **found}, problems
 
 
 _DATA = object()

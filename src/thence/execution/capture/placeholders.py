@@ -19,7 +19,6 @@ from thence.execution.capture.secret_shapes import find_shapes
 
 __all__ = [
     "PLACEHOLDER",
-    "find_placeholders",
     "is_worth_learning",
     "match",
     "placeholder_of",
@@ -30,11 +29,6 @@ __all__ = [
 
 PLACEHOLDER = re.compile(r"<secret:[0-9a-f]{16}>")
 MIN_LEARNT_LENGTH = 6
-
-
-def find_placeholders(text: str) -> list[str]:
-    """The placeholders in a text, each once, in order."""
-    return list(dict.fromkeys(PLACEHOLDER.findall(text)))
 
 
 def match(key: bytes, candidates: Mapping[str, str]) -> dict[str, str]:
