@@ -114,7 +114,7 @@ class Session:
                 expected = block.marks.get("exit status", "0") if command is listed[-1] else "0"
                 self._command(block, command, int(expected))
         elif block.language == "python":
-            done = self._call([sys.executable, "-"], text=block.text)
+            done = self._call([sys.executable, "-c", block.text])
             assert done.returncode == 0, f"{block.where}\n{done.stdout}"
 
     def _command(self, block: Block, command: Command, expected: int) -> None:
@@ -127,9 +127,7 @@ class Session:
         if command.printed is not None:
             assert fits(command.printed, done.stdout), f"{told}\nthe page says\n{command.printed}"
 
-    def _call(
-        self, command: list[str], *, text: str | None = None
-    ) -> "subprocess.CompletedProcess[str]":
+    def _call(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
         variables = {
             key: value for key, value in os.environ.items() if not key.startswith("THENCE_")
         }
@@ -141,7 +139,7 @@ class Session:
         return subprocess.run(
             command,
             cwd=self._cwd,
-            input=text or "",
+            stdin=subprocess.DEVNULL,
             env={
                 **variables,
                 **identity,
@@ -149,7 +147,6 @@ class Session:
                 "COLUMNS": "100",
                 "NO_COLOR": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
-                # Caches of the person are found through it; pages that need them empty say so.
                 "LOGNAME": "ada",
             },
             stdout=subprocess.PIPE,
