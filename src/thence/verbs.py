@@ -148,6 +148,9 @@ def run(
 ) -> "AbstractContextManager[Session]":
     """A run around a block of this program: `with thence.run(name="baseline"): …`.
 
+    Under `thence run`, and in a program that a run started, the block is part of that run: `params`
+    and `tags` are noted as parameters of it, `name`, `experiment` and `note` are ignored.
+
     Raises:
         Conflict: A run is open in this process.
         StorageError: The spool or the store cannot be written.

@@ -4,9 +4,10 @@ Each process appends lines to a file of its own in the spool of the run, so that
 logged is lost when it is killed. Programs find the spool through an environment variable.
 """
 
+import heapq
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -123,6 +124,20 @@ class Tail:
             else:
                 self.append(line)
 
+    def log_params(self, values: Mapping[str, Any]) -> None:
+        """Append params, whatever they are; never raises."""
+        for name, value in values.items():
+            try:
+                number = _as_number(value)
+                plain = _as_param(value) if number is None else number
+                if isinstance(value, int):
+                    plain = value
+                line = LoggedParam(name=str(name), value=self._scrub(name, plain))
+            except Exception as error:  # what people log may do anything when it is looked at
+                _log.warning("a logged value was lost: %r", error)
+            else:
+                self.append(line)
+
     def _scrub(self, name: str, value: Any) -> Any:
         """A parameter without secrets, before it is written anywhere."""
         if value is None or isinstance(value, bool):
@@ -184,14 +199,31 @@ def _as_param(value: Any) -> Any:
 
 
 def read_lines(spool: Path) -> Iterator[Line]:
-    """All lines of all processes, each file in order; torn lines are passed over."""
-    for path in sorted(spool.glob("events-*.jsonl"), key=lambda p: p.stat().st_mtime_ns):
-        for data in path.read_bytes().splitlines():
-            try:
-                kind = msgspec.json.decode(data)["type"]
-                yield codec.decode(data, _LINES[kind])
-            except (ThenceError, ValueError, KeyError, TypeError):
-                continue
+    """All lines of all processes: each file in order, metrics of several by time, then step.
+
+    Torn lines are passed over.
+    """
+    # By name where times are equal, so that the same spool always reads the same.
+    files = (_lines_of(path) for path in sorted(spool.glob("events-*.jsonl")))
+    return (line for _, line in heapq.merge(*files, key=lambda item: item[0]))
+
+
+def _lines_of(path: Path) -> Iterator[tuple[tuple[float, int], Line]]:
+    """Lines with their places; one without a time is where the one before it is."""
+    place = (0.0, -1)
+    for line in _parse(path):
+        if isinstance(line, LoggedMetric) and line.at is not None:
+            place = (line.at.timestamp(), -1 if line.step is None else line.step)
+        yield place, line
+
+
+def _parse(path: Path) -> Iterator[Line]:
+    for data in path.read_bytes().splitlines():
+        try:
+            kind = msgspec.json.decode(data)["type"]
+            yield codec.decode(data, _LINES[kind])
+        except (ThenceError, ValueError, KeyError, TypeError):
+            continue
 
 
 _current: Tail | None = None

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from thence.execution.live import (
     UsedVersion,
     read_lines,
 )
+from thence.model import codec
 from thence.model.ids import Digest
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -167,3 +168,27 @@ def test_the_current_tail_is_found_by_the_variable(
     monkeypatch.setenv(live.SPOOL_VARIABLE, str(spool))
     live.tell(MadeVersion(version=DIGEST))
     assert list(read_lines(spool)) == [MadeVersion(version=DIGEST)]
+
+
+def test_points_of_several_processes_are_in_the_order_of_their_times(spool: Path) -> None:
+    lines: dict[str, list[tuple[int, int]]] = {  # (seconds, step)
+        "events-1-a.jsonl": [(0, 0), (2, 2), (4, 5), (1, 6)],
+        "events-2-a.jsonl": [(1, 1), (3, 3), (4, 4)],
+    }
+    for name, points in lines.items():
+        with (spool / name).open("wb") as file:
+            for seconds, step in points:
+                at = NOW + timedelta(seconds=seconds)
+                file.write(codec.encode(LoggedMetric(name="x", value=1.0, step=step, at=at)))
+                file.write(b"\n")
+    os.utime(spool / "events-1-a.jsonl", (0, 0))
+    steps = [line.step for line in read_lines(spool) if isinstance(line, LoggedMetric)]
+    assert steps == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_params_stay_params_whatever_they_are(spool: Path) -> None:
+    params = {"lr": 0.5, "layers": 3, "deep": True, "name": "x", "sizes": [1, 2]}
+    Tail(spool).log_params(params)
+    assert [
+        (line.name, line.value) for line in read_lines(spool) if isinstance(line, LoggedParam)
+    ] == [*params.items()]
