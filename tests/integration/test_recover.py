@@ -384,3 +384,52 @@ def test_a_recorder_that_died_before_its_first_note(workshop: Workshop) -> None:
     assert run.status is RunStatus.DIED
     assert any("No notes of its files" in text for text in seal_of(run).problems)
     assert workshop.spools() == []
+
+
+def test_outputs_that_changed_after_the_end_are_not_passed_off_as_results(
+    workshop: Workshop,
+) -> None:
+    sealing_project(workshop)
+    broken = Workshop.__new__(Workshop)
+    broken.root, broken.project = workshop.root, faulty(workshop, fails_from(4))
+    with pytest.raises(StorageError):
+        broken.run(sys.executable, "script.py")
+    workshop.write("out.txt", "by hand")
+    (workshop.root / "metrics.json").unlink()
+    (run,) = workshop.project.recover()
+    outputs = workshop.files(run, FileRole.OUTPUT)
+    changed = {path: use.changed_during_run for path, use in outputs.items()}
+    assert changed == {"out.txt": True, "big.bin": False}
+    assert outputs["out.txt"].version is None
+    assert [str(one.artifact) for one in run.makes] == ["big.bin"]
+    problems = "\n".join(seal_of(run).problems)
+    assert "out.txt was written to after" in problems
+    assert "metrics.json was written by the run and was gone" in problems
+
+
+def test_what_was_written_long_after_the_recorder_died_is_marked(workshop: Workshop) -> None:
+    spool = die(workshop, "open('a.txt', 'w').close()", "open('b.txt', 'w').close()")
+    last = (spool / "files.jsonl").stat().st_mtime
+    os.utime(workshop.root / "b.txt", (last + 60, last + 60))
+    (run,) = workshop.project.recover()
+    outputs = workshop.files(run, FileRole.OUTPUT)
+    changed = {path: use.changed_during_run for path, use in outputs.items()}
+    assert changed == {"a.txt": False, "b.txt": True}
+
+
+def test_secrets_of_who_recovers_are_not_of_the_run(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = die(workshop, "open('a.txt', 'w').write('the-shell-of-bob')")
+    (spool / "stdout").write_bytes(b"printed: x8Gq2LmZ7rT4vWb\n")
+    monkeypatch.setenv("BOB_PASSWORD", "the-shell-of-bob")
+    monkeypatch.setenv("BOB_TOKEN", "x8Gq2LmZ7rT4vWb")
+    monkeypatch.setenv("BOB_SECRET", "never-seen-in-it")
+    (run,) = workshop.project.recover()
+    withheld = {(one.name, one.where) for one in seal_of(run).withheld}
+    assert withheld == {
+        ("BOB_PASSWORD", "a.txt"),
+        ("BOB_PASSWORD", "die-0.py"),
+        ("BOB_TOKEN", "output"),
+    }
+    assert b"x8Gq2" not in workshop.read(seal_of(run).stdout)

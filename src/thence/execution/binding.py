@@ -173,4 +173,5 @@ def _is_versioned(use: FileUse, role: FileRole) -> bool:
         and not use.path.startswith("/")
         and not use.percent
         and not use.redacted
+        and not (role is FileRole.OUTPUT and use.changed_during_run)
     )

@@ -22,6 +22,7 @@ from thence.execution.capture.secret_files import is_secret_file
 from thence.execution.capture.secrets import Redactor, Stream
 from thence.execution.events import Ended
 from thence.execution.launch import find_program, launch, standard_input
+from thence.execution.outputs import mark_changes, note_outputs
 from thence.execution.relearning import learn_again, learn_from_file
 from thence.execution.sealing import seal
 from thence.execution.site import Site
@@ -52,11 +53,25 @@ class RunOptions(NamedTuple):
 
 
 def open_run(
-    site: Site, command: Sequence[str], options: RunOptions, *, cwd: Path | None = None
+    site: Site,
+    command: Sequence[str],
+    options: RunOptions,
+    *,
+    cwd: Path | None = None,
+    rerunnable: bool = True,
+    ordinal: int = 1,
 ) -> Opened:
     """Begin a run: its spool and the first entry of its log.
 
     Secrets are replaced before anything is written.
+
+    Args:
+        site: Where.
+        command: What runs.
+        options: What a person says of it.
+        cwd: Where it runs; default: here.
+        rerunnable: Whether the command can be run again.
+        ordinal: Which run of its process it is.
 
     Raises:
         InvalidInput: `thence.toml` cannot be used.
@@ -92,6 +107,8 @@ def open_run(
         omitted_variables=environment.omitted,
         params={**read_argv(argv, redactor), **given},
         withheld=redactor.withheld,
+        rerunnable=rerunnable,
+        ordinal=ordinal,
         stdin=_standard_input(site),
     )
     spool = Spool.create(site.local, beginning)
@@ -153,8 +170,10 @@ def execute(
         except ThenceError as error:  # it could not be started
             failure, end = error, _not_started(site, error)
         with _unhurried():
+            seen = opened.ledger.finish()
+            note_outputs(spool.folder, seen.outputs)
             spool.write_end(end)
-            seal(site, opened, end, opened.ledger.finish())
+            seal(site, opened, end, seen)
     except BaseException:
         spool.release()
         raise
@@ -254,7 +273,7 @@ def _beginning_of(site: Site, spool: Spool) -> Beginning | None:
 
 def _recover_one(site: Site, spool: Spool, beginning: Beginning) -> None:
     redactor = Redactor(site.secret_key())
-    redactor.scrub_environment(os.environ)
+    redactor.learn_environment(os.environ)
     ledger, problems = _ledger_of(site, spool, beginning, redactor)
     end = spool.end() or End(
         ended=site.clock(),
@@ -268,7 +287,8 @@ def _recover_one(site: Site, spool: Spool, beginning: Beginning) -> None:
     )
     if site.vault.logs.tail(run_log(spool.run)) == 0:
         site.ingest(site.vault.append(run_log(spool.run), beginning.opened, by=site.author))
-    seen = ledger.finish()
+    seen, changes = mark_changes(spool.folder, ledger.finish())
+    problems += changes
     learn_again(redactor, beginning.withheld, seen)
     end = msgspec.structs.replace(end, problems=(*end.problems, *problems))
     seal(site, Opened(spool, beginning, ledger, redactor), end, seen)

@@ -49,11 +49,10 @@ def learn_again(redactor: Redactor, withheld: Iterable[Withheld], ledger: Ledger
             redactor.note_file(str(state.path))
         if state.redacted or state.why_not_kept == "secret":
             learn_from_file(redactor, state.path)
-    known = {one.placeholder for one in redactor.withheld}
     wanted = {
         one.placeholder: one.name
         for one in withheld
-        if one.placeholder is not None and one.placeholder not in known
+        if one.placeholder is not None and not redactor.knows(one.placeholder)
     }
     for output in ledger.outputs if wanted else ():
         for word in _words_of(output.path):

@@ -1,5 +1,6 @@
 """Sealing a run: from its spool to one record, and the versions that it used and made."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from thence.execution.capture.keeper import Signature
 from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
 from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
+from thence.execution.capture.secrets import Stream
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.relearning import scrub_logged
 from thence.execution.settings import FILE_NAME
@@ -48,6 +50,7 @@ _SEARCHED = 1 << 30
 _PIECE = 16 << 20
 _TEXT = 8 << 20
 _TRACEBACK = 8192
+_TAIL = 1 << 20
 
 
 def seal(site: Site, opened: Opened, end: End, ledger: Ledger) -> RunSealed:
@@ -148,6 +151,8 @@ class _Sealer:
             withheld=tuple(dict.fromkeys((*self._beginning.withheld, *self._redactor.withheld))),
             connections=self._ledger.connections,
             problems=tuple(dict.fromkeys((*self._problems, *environment.problems))),
+            rerunnable=self._beginning.rerunnable,
+            ordinal=self._beginning.ordinal,
         )
         log = run_log(opened.run)
         appended = self._site.vault.append(log, record, by=opened.author)
@@ -300,7 +305,7 @@ class _Sealer:
             self._site.vault.stats.remember(state.path, now, digest, read_at_ns=read_at)
 
     def _store_output(self, writer: Writer, output: WrittenFile) -> Stored:
-        use = self._use(output.path, FileRole.OUTPUT)
+        use = change(self._use(output.path, FileRole.OUTPUT), changed_during_run=output.changed)
         if output.secret:
             self._redactor.note_file(use.path)
             return self._sniffed(change(use, why_not_kept="secret"), b"")
@@ -353,13 +358,34 @@ class _Sealer:
         return [item for item in inputs if item.use.path not in packages]
 
     def _store_stream(self, writer: Writer, name: str) -> Digest | None:
+        """What the program printed, of any length."""
         path = self._spool.folder / name
         try:
-            data = path.read_bytes()
+            size = path.stat().st_size
         except OSError:
             return None
-        # Once more: a secret may have been learnt after it was printed.
-        return writer.put_bytes(self._redactor.scrub_bytes(data)).digest if data else None
+        if not size:
+            return None
+        scrubbed = path.with_name(f"{name}.scrubbed")
+        try:
+            # Once more: a secret may have been learnt after it was printed.
+            if size <= _TEXT:
+                data = self._redactor.scrub_bytes(path.read_bytes())
+                return writer.put_bytes(data).digest
+            self._scrub_file(path, scrubbed)
+            return writer.put_file(scrubbed).digest
+        except OSError as error:
+            self._problems.append(f"{name} could not be kept: {error.strerror}")
+            return None
+        finally:
+            scrubbed.unlink(missing_ok=True)
+
+    def _scrub_file(self, path: Path, target: Path) -> None:
+        stream = Stream(self._redactor)
+        with path.open("rb") as source, target.open("wb") as file:
+            while piece := source.read(_TEXT):
+                file.write(stream.feed(piece))
+            file.write(stream.flush())
 
     def _head_of(self, state: FileState) -> bytes:
         assert state.digest is not None
@@ -428,7 +454,9 @@ class _Sealer:
         if self._end.status is not RunStatus.FAILED:
             return None
         try:
-            text = (self._spool.folder / "stderr").read_bytes().decode("utf-8", "replace")
+            with (self._spool.folder / "stderr").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+                text = file.read().decode("utf-8", "replace")
         except OSError:
             return None
         found = list(re.finditer(r"^Traceback \(most recent call last\):", text, re.MULTILINE))

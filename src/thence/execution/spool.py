@@ -10,6 +10,7 @@
         events-*.jsonl   what the program logged        (Tail)
         stdout, stderr   scrubbed
         end.json         how it ended, once it has
+        outputs.json     what its outputs looked like then
 
 While it is made it is called `.new-<run id>`.
 """
@@ -52,6 +53,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
         omitted_variables: Names of the others.
         params: From the options and the command line.
         withheld: Secrets in the command line and the environment.
+        rerunnable: See `RunSealed`.
+        ordinal: See `RunSealed`.
         stdin: See `RunSealed`.
     """
 
@@ -61,6 +64,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     omitted_variables: tuple[str, ...] = ()
     params: dict[str, Param] = {}
     withheld: tuple[Withheld, ...] = ()
+    rerunnable: bool = True
+    ordinal: int = 1
     stdin: str | None = None
 
 

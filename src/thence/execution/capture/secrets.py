@@ -104,6 +104,7 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
         self._spellings: tuple[str, ...] = ()
         self._withheld: dict[tuple[str, str, str | None], Withheld] = {}
+        self._placeholders: set[str] = set()
         for name, value in (known or {}).items():
             self.learn(name, value, "known")
 
@@ -126,6 +127,18 @@ class Redactor:
         """`<secret:16 hex digits>`: a keyed hash of the value."""
         return placeholder_of(self._key, value)
 
+    def knows(self, placeholder: str) -> bool:
+        """Whether a value with this placeholder was learnt."""
+        return placeholder in self._placeholders
+
+    def learn_environment(self, variables: Mapping[str, str]) -> None:
+        """Learn the secrets among environment variables; only those that turn up are withheld."""
+        with self._lock:
+            before = dict(self._withheld)
+        self.scrub_environment(variables)
+        with self._lock:
+            self._withheld = before
+
     def learn(self, name: str, value: str, where: str) -> str:
         """Remember a secret, so that it is replaced wherever it appears; gives its placeholder.
 
@@ -134,6 +147,7 @@ class Redactor:
         """
         placeholder = self.placeholder(value)
         self._note(name, where, placeholder)
+        self._placeholders.add(placeholder)
         parts = [value, *(value[span.start : span.end] for span in find_shapes(value))]
         new = [
             spelling

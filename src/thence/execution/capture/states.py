@@ -133,11 +133,14 @@ class WrittenFile(NamedTuple):
     Attributes:
         existed_before: The run replaced or changed it; its old content is in `Ledger.overwritten`.
         secret: Its name says that its content must not be kept.
+        changed: It may not be what the run wrote: somebody changed it after the run, or it cannot
+            be known.
     """
 
     path: Path
     existed_before: bool
     secret: bool = False
+    changed: bool = False
 
 
 class Ledger(NamedTuple):
