@@ -151,6 +151,18 @@ def test_the_first_log_opens_a_run_that_the_end_of_the_process_seals(workshop: W
         ("sys.exit(0)", RunStatus.FINISHED, 0),
         ("sys.exit(3)", RunStatus.FAILED, 3),
         ("sys.exit('bad')", RunStatus.FAILED, 1),
+        ("def main(): sys.exit(3)\nwith open('x', 'w'): main()", RunStatus.FAILED, 3),
+        ("def main(): sys.exit(3)\nif True:\n    main()", RunStatus.FAILED, 3),
+        (
+            "def main(): sys.exit(3)\ntry:\n    main()\nexcept SystemExit: pass",
+            RunStatus.FINISHED,
+            0,
+        ),
+        (
+            "from threading import Thread\nThread(target=lambda: sys.exit(3)).start()",
+            RunStatus.FINISHED,
+            0,
+        ),
     ],
 )
 def test_how_the_process_ended_is_how_the_run_ended(
@@ -160,6 +172,58 @@ def test_how_the_process_ended_is_how_the_run_ended(
     assert ended.code == code
     run = only_run(workshop)
     assert (run.status, run.exit_code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "raise SystemExit(main())",
+        "try:\n    sys.exit(5)\nexcept SystemExit:\n    pass\nraise SystemExit(3)",
+        "exit(3)",
+    ],
+)
+def test_a_status_that_cannot_be_seen_is_not_made_up(workshop: Workshop, ending: str) -> None:
+    text = f"import sys, thence\ndef main(): return 3\nthence.log(auc=0.5)\n{ending}\n"
+    assert python(workshop, text).code == 3
+    run = only_run(workshop)
+    assert (run.status, run.exit_code) == (RunStatus.FINISHED, None)
+    assert session.UNKNOWN_CODE in seal_of(run).problems
+
+
+def test_the_command_is_the_one_that_python_was_given(workshop: Workshop) -> None:
+    workshop.write("package/module.py", "import thence\nthence.log(auc=0.5)\n")
+    arguments = ("-X", "utf8", "-m", "package.module", "--lr", "0.1")
+    with environment():
+        subprocess.run([sys.executable, *arguments], cwd=workshop.root, check=True)
+    run = only_run(workshop)
+    assert run.command == (sys.executable, *arguments)
+    assert run.params["lr"].value == 0.1
+    assert (run.status, run.exit_code) == (RunStatus.FINISHED, 0)
+    assert seal_of(run).rerunnable
+
+
+@pytest.mark.parametrize("arguments", [["-i"], ["-"]], ids=["prompt", "pipe"])
+def test_what_is_typed_cannot_be_run_again(workshop: Workshop, arguments: list[str]) -> None:
+    with environment():
+        subprocess.run(
+            [sys.executable, *arguments],
+            cwd=workshop.root,
+            input="import thence\nthence.log(auc=0.5)\n",
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+    run = only_run(workshop)
+    assert run.status is RunStatus.FINISHED
+    assert not seal_of(run).rerunnable
+    assert session.FROM_A_PROMPT in seal_of(run).problems
+    assert run.command == (sys.executable, *arguments)
+
+
+def test_several_runs_of_one_process_are_counted(workshop: Workshop) -> None:
+    python(workshop, "import thence\nfor _ in range(3):\n    with thence.run():\n        pass\n")
+    runs = [workshop.project.find_run(f"run:{one.run}") for one in workshop.project.runs()]
+    assert sorted(seal_of(run).ordinal for run in runs) == [1, 2, 3]
 
 
 def test_finish_seals_and_the_next_log_opens_another(workshop: Workshop) -> None:
@@ -255,7 +319,7 @@ def test_programs_that_it_starts_join_the_run(workshop: Workshop) -> None:
         assert thence.finish() is None
         """,
         """
-        with thence.run(name="inner", params={"note": "x"}) as run:
+        with thence.run(name="inner", params={"note": "x", "lr": 0.1, "n": 3}) as run:
             run.log({"auc": 0.5})
             thence.save({"rows": 2}, "summary")
         """,
@@ -269,6 +333,8 @@ def test_under_thence_run_the_same_calls_join_the_outer_run(workshop: Workshop, 
     assert [one.run for one in workshop.project.runs()] == [run.run]
     assert run.metrics == {"auc": 0.5}
     assert run.params["note"].value == "x"
+    if "params=" in body:
+        assert (run.params["lr"].value, run.params["n"].value) == (0.1, 3)
     assert [str(one.artifact) for one in run.makes] == ["summary"]
     version = workshop.project.show("summary")
     assert isinstance(version, VersionDetail)

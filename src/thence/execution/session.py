@@ -8,12 +8,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from thence.errors import Conflict
-from thence.execution import live
+from thence.execution import ending, live
+from thence.execution.ending import is_prompt
 from thence.execution.events import Action, FileEvent
 from thence.execution.inprocess import InProcess, unobserved
+from thence.execution.outputs import note_outputs
 from thence.execution.record import RunOptions, open_run
 from thence.execution.sealing import seal
 from thence.execution.site import Site
@@ -21,7 +23,12 @@ from thence.execution.spool import End
 from thence.model.ids import RunId
 from thence.model.records import RunStatus
 
-__all__ = ["Session", "finish", "log", "run", "start"]
+__all__ = ["FROM_A_PROMPT", "UNKNOWN_CODE", "Session", "finish", "log", "run", "start"]
+
+FROM_A_PROMPT = (
+    "The run was recorded from a prompt or notebook and cannot be run again by a command."
+)
+UNKNOWN_CODE = "The program ended by SystemExit; with which status could not be seen."
 
 
 class Session:
@@ -34,9 +41,17 @@ class Session:
     def __init__(self, site: Site, options: RunOptions) -> None:
         self._site = site
         self._pid = os.getpid()
-        command = [sys.executable, *sys.argv] if sys.argv and sys.argv[0] else [sys.executable]
+        self._is_prompt = is_prompt()
+        # With the options of the interpreter, and `-m` where a module was run.
+        command = [sys.executable, *sys.orig_argv[1:]]
         with unobserved():
-            self._opened = open_run(site, command, options)
+            self._opened = open_run(
+                site,
+                command,
+                options,
+                rerunnable=not self._is_prompt,
+                ordinal=_next_ordinal(),
+            )
         self.run: RunId = self._opened.spool.run
         live.attach(live.Tail(self._opened.spool.folder))
         # Programs that this one starts join the run.
@@ -54,8 +69,13 @@ class Session:
         if (tail := live.current()) is not None:
             tail.log(dict(values), step=step)
 
-    def end(self, error: BaseException | None = None) -> RunId:
+    def end(self, error: BaseException | None = None, *, is_code_known: bool = True) -> RunId:
         """Seal the run; a second call does nothing.
+
+        Args:
+            error: What ended it.
+            is_code_known: Whether that tells all; else the run has ended with a status that
+                nobody told.
 
         Raises:
             StorageError: The store failed; the spool stays for `recover`.
@@ -70,7 +90,12 @@ class Session:
         for name in (live.SPOOL_VARIABLE, live.RUN_VARIABLE):
             os.environ.pop(name, None)
         interrupted = isinstance(error, KeyboardInterrupt)
-        exit_code = _exit_code(error)
+        exit_code = _exit_code(error) if is_code_known else None
+        problems = self._sensor.problems
+        if self._is_prompt:
+            problems += (FROM_A_PROMPT,)
+        elif not is_code_known:
+            problems += (UNKNOWN_CODE,)
         status = RunStatus.FAILED if exit_code else RunStatus.FINISHED
         text = None
         if exit_code and error is not None:
@@ -82,12 +107,14 @@ class Session:
             sensor=report,
             exit_code=exit_code,
             traceback=text,
-            problems=self._sensor.problems,
+            problems=problems,
         )
         spool = self._opened.spool
         try:
+            seen = self._opened.ledger.finish()
+            note_outputs(spool.folder, seen.outputs)
             spool.write_end(end)
-            seal(self._site, self._opened, end, self._opened.ledger.finish())
+            seal(self._site, self._opened, end, seen)
         except BaseException:
             spool.release()
             raise
@@ -108,9 +135,9 @@ class _Joined(Session):
 
     def __init__(self, tail: live.Tail, options: RunOptions) -> None:
         self.run = RunId(os.environ[live.RUN_VARIABLE])
-        tail.log({**options.tags, **options.params})
+        tail.log_params({**options.tags, **options.params})
 
-    def end(self, error: BaseException | None = None) -> RunId:
+    def end(self, error: BaseException | None = None, *, is_code_known: bool = True) -> RunId:
         """Do nothing."""
         return self.run
 
@@ -131,8 +158,9 @@ _current: Session | None = None
 def start(site: Site, options: RunOptions) -> Session:
     """Open a run in this process; it is sealed by `finish`, or when the process ends.
 
-    Under `thence run`, and in a program that a run started, it is that run: options that a program
-    may give (parameters and tags) are noted as parameters, and sealing is left to who opened it.
+    Under `thence run`, and in a program that a run started, it is that run: parameters and tags
+    are noted as parameters of it, name, experiment and note are ignored, since the run has its
+    own, and sealing is left to who opened it.
 
     Raises:
         Conflict: One is open already.
@@ -197,34 +225,31 @@ def finish() -> RunId | None:
     return None if _current is None else _current.end()
 
 
+_ordinals = 0
+
+
+def _next_ordinal() -> int:
+    """Which run of this process this is; a fork begins anew."""
+    global _ordinals, _ordinals_of  # noqa: PLW0603 - there is one process
+    if _ordinals_of != os.getpid():
+        _ordinals, _ordinals_of = 0, os.getpid()
+    _ordinals += 1
+    return _ordinals
+
+
+_ordinals_of = os.getpid()
 _registered = False
-_asked_to_exit: SystemExit | None = None
 
 
 def _at_exit() -> None:
     global _registered  # noqa: PLW0603 - atexit functions cannot be asked for
     if not _registered:
         _registered = True
+        ending.watch()
         atexit.register(_finish_at_exit)
-        _note_exits()
-
-
-def _note_exits() -> None:
-    """Remember the status given to `sys.exit`: functions of atexit are not told."""
-    leave = sys.exit
-
-    def noted(status: Any = None, /) -> NoReturn:
-        global _asked_to_exit  # noqa: PLW0603 - a process ends once
-        _asked_to_exit = SystemExit(status)
-        leave(status)
-
-    sys.exit = noted
 
 
 def _finish_at_exit() -> None:
     if _current is not None:
-        # At a prompt or in a notebook an error of long ago says nothing about the end.
-        is_interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
-        last = None if is_interactive else getattr(sys, "last_value", None)
-        # The exception that ends a script is in sys.last_value by the time of atexit.
-        _current.end(last or _asked_to_exit)
+        ended = ending.look()
+        _current.end(ended.error, is_code_known=ended.is_known)
