@@ -3,16 +3,17 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from blake3 import blake3
 
-from thence.errors import DataDamaged, Denied, NotFound, StorageError
+from thence.errors import DataDamaged, NotFound, StorageError
 from thence.model.ids import Digest
 from thence.store.base import Bytes, Store
+from thence.store.failures import failures_of
 from thence.vault import recipe
 from thence.vault.directory import Directory, Location
 from thence.vault.pack import BlockKind, Codec
@@ -20,6 +21,7 @@ from thence.vault.pack import BlockKind, Codec
 __all__ = ["Content", "ContentInfo"]
 
 _CACHED_BLOCKS = 64
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ_AT_ONCE = 4 * 1024 * 1024
 # Blocks that we write have at most 288 KiB; a forged one must not fill the memory.
 _LARGEST_BLOCK = 16 * 1024 * 1024
@@ -120,21 +122,22 @@ class Content:
             StorageError: The disk is full, or the file is there.
         """
         mode = 0o777 if executable else 0o666
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                for piece in self.stream(digest):
-                    view = memoryview(piece)
-                    while view:
-                        view = view[file.write(view) :]
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if isinstance(error, OSError) and not isinstance(error, (StorageError, Denied)):
-                raise _cannot_write(path, error) from error
-            raise
+        with failures_of(f"cannot write {path}", about=str(path)):
+            try:
+                descriptor = os.open(path, _NEW_FILE, mode)
+            except FileNotFoundError as error:
+                raise StorageError(
+                    f"cannot write {path}", why="There is no such folder.", about=str(path)
+                ) from error
+            try:
+                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                    for piece in self.stream(digest):
+                        view = memoryview(piece)
+                        while view:
+                            view = view[file.write(view) :]
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
     def _find(self, wanted: bytes) -> Location | None:
         where = self._directory.find(wanted)
@@ -272,15 +275,3 @@ class Content:
     def _damaged(self, where: Location, why: str) -> DataDamaged:
         key = self._directory.key_of(where)
         return DataDamaged(f"damaged data in {key}", why=why, about=key)
-
-
-def _cannot_write(path: Path, error: OSError) -> Denied | StorageError:
-    kind: Callable[..., Denied | StorageError] = (
-        Denied if isinstance(error, PermissionError) else StorageError
-    )
-    return kind(
-        f"cannot write {path}",
-        why=f"{error.strerror or error}.",
-        hint="Choose another folder, or make room.",
-        about=str(path),
-    )

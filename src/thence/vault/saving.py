@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from thence.errors import Conflict, Denied, InvalidInput, NotFound
+from thence.errors import InvalidInput
 from thence.model.ids import Digest
+from thence.store.failures import failures_of
 from thence.vault import tree
 from thence.vault.statcache import StatCache
 from thence.vault.tree import Found, TreeEntry
@@ -139,7 +140,7 @@ class _Report:
 def _find_all(paths: Sequence[Path], skip: Callable[[Path], bool]) -> Iterator[Found]:
     names: set[str] = set()
     for path in paths:
-        try:
+        with failures_of(f"cannot read {path}", about=str(path)):
             if len(paths) == 1:
                 yield from tree.walk(path, skip=skip)
                 continue
@@ -154,15 +155,6 @@ def _find_all(paths: Sequence[Path], skip: Callable[[Path], bool]) -> Iterator[F
             for item in tree.walk(path, skip=skip):
                 inside = path.is_dir()
                 yield item._replace(relative=f"{base}/{item.relative}" if inside else base)
-        except OSError as error:
-            if isinstance(error, (Denied, NotFound, Conflict)):
-                raise
-            raise Denied(
-                f"cannot read {error.filename or path}",
-                why=f"{error.strerror}.",
-                hint="Give yourself the right to read it, or leave it out.",
-                about=str(path),
-            ) from error
 
 
 def hash_tree(

@@ -15,14 +15,16 @@ from typing import NamedTuple, Self, TypeVar
 
 from blake3 import blake3
 
-from thence.errors import Conflict, Denied, Interrupted, InvalidInput, NotFound, StorageError
+from thence.errors import Conflict, Interrupted, InvalidInput
 from thence.model.ids import Digest
 from thence.store.base import Bytes, Store
+from thence.store.failures import failures_of
 from thence.vault import chunk, recipe
 from thence.vault.content import ContentInfo
 from thence.vault.directory import Directory
 from thence.vault.lane import Lane
 from thence.vault.pack import BlockKind, Pack, PackBuilder
+from thence.vault.statcache import signature
 
 __all__ = ["Writer"]
 
@@ -217,7 +219,7 @@ class Writer:
     def _put_file(self, lane: Lane, path: Path) -> ContentInfo:
         for _ in range(_TRIES):
             self._go_on(0)
-            try:
+            with failures_of(f"cannot read {path}", about=str(path)):
                 descriptor = os.open(path, _FILE)
                 try:
                     before = os.fstat(descriptor)
@@ -231,11 +233,7 @@ class Writer:
                     after = os.fstat(descriptor)
                 finally:
                     os.close(descriptor)
-            except OSError as error:
-                if isinstance(error, (StorageError, Denied)):
-                    raise
-                raise _cannot_read(path, error) from error
-            if _signature(before) == _signature(after) and info.size_bytes == before.st_size:
+            if signature(before) == signature(after) and info.size_bytes == before.st_size:
                 return info
         raise Conflict(
             f"{path} changes while it is read",
@@ -337,21 +335,3 @@ def _segments(head: bytes, descriptor: int) -> Iterator[_Segment]:
         sure = ends[:-1]
         carry = bytes(data[sure[-1] :])
         yield _Segment(data[: sure[-1]], sure)
-
-
-def _signature(facts: os.stat_result) -> tuple[int, int, int]:
-    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-
-
-def _cannot_read(path: Path, error: OSError) -> NotFound | Denied | StorageError:
-    why = f"{error.strerror or error}."
-    if isinstance(error, FileNotFoundError):
-        return NotFound(f"there is no file {path}", why=why, about=str(path))
-    if isinstance(error, PermissionError):
-        return Denied(
-            f"cannot read {path}",
-            why=why,
-            hint="Give yourself the right to read it.",
-            about=str(path),
-        )
-    return StorageError(f"cannot read {path}", why=why, about=str(path))
