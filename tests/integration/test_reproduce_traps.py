@@ -8,7 +8,7 @@ import pytest
 
 from thence.errors import Interrupted
 from thence.execution.supervisor import probe
-from thence.model.records import Finding
+from thence.model.records import Finding, Grade
 from workshop import Workshop, seal_of
 
 SECRET = "sk-live-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
@@ -118,6 +118,40 @@ def test_files_outside_of_the_project_are_not_overwritten(
 
     assert verdict.finding is Finding.REPRODUCED
     assert outside.read_text() == "precious, and changed since"
+
+
+def test_outputs_beside_the_project_are_not_compared_with_themselves(workshop: Workshop) -> None:
+    workshop.script("import os\nopen('../beside.txt', 'w').write(os.urandom(8).hex())\n", cwd=".")
+    verdict = workshop.reproduce()
+
+    assert verdict.finding is Finding.DIFFERS
+    (result,) = verdict.results
+    assert result.grade is Grade.DIFFERENT
+
+
+def test_a_file_outside_that_is_not_written_again_is_no_result(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    once = tmp_path / "elsewhere" / "once.txt"
+    once.parent.mkdir()
+    workshop.script(
+        f"import os\nif not os.path.exists({str(once)!r}): open({str(once)!r}, 'w').write('v1')\n"
+    )
+    verdict = workshop.reproduce()
+
+    assert verdict.finding is not Finding.REPRODUCED
+    assert once.read_text() == "v1"
+
+
+def test_unsaved_work_in_the_original_folder_survives(workshop: Workshop) -> None:
+    path = workshop.root / "result.txt"
+    workshop.script(f"open({str(path)!r}, 'w').write('first')\n")
+    path.write_text("newer work, saved nowhere")
+
+    verdict = workshop.reproduce()
+
+    assert verdict.finding is Finding.CANNOT_BE_CHECKED
+    assert path.read_text() == "newer work, saved nowhere"
 
 
 def test_an_interrupted_reproduction_has_no_verdict(workshop: Workshop) -> None:

@@ -1,5 +1,6 @@
 """Reproducing a run: restore, rebuild, run again under the same sensor, compare, say how well."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -41,6 +42,7 @@ from thence.execution.watch import Watch
 from thence.formats.base import CompareContext
 from thence.model import codec
 from thence.model.ids import Digest
+from thence.model.paths import path_from_text
 from thence.model.records import (
     Comparison,
     FileRole,
@@ -173,7 +175,7 @@ class _Reproduction:
         self._note_secrets()
         self._deviations += host_deviations(sealed.host, self._host)
         lent = self._lend(uses, restored)
-        with preserved(uses, self._base / "outside") as written:
+        with self._preserved(uses) as written:
             executed = self._execute(restored, rebuilt)
         compared = executed.ended is not None
         results = self._compare(uses, restored, rebuilt, lent, written) if compared else ()
@@ -454,11 +456,13 @@ class _Reproduction:
         restored: Restored,
         rebuilt: Rebuilt,
         lent: Lent | None,
-        written: Mapping[str, Path],
+        written: Mapping[Path, Path],
     ) -> tuple[Comparison, ...]:
         settings = self._settings(uses)
         results = [
-            one._replace(reproduced=written.get(str(one.reproduced), one.reproduced))
+            one._replace(reproduced=self._outside(one.reproduced, restored, written))
+            if one.path.startswith("/")
+            else one
             for one in results_of(uses, settings, restored.root)
         ]
         if lent is not None:
@@ -485,6 +489,29 @@ class _Reproduction:
             progress=self._progress,
         )
         return tuple(graded)
+
+    def _preserved(
+        self, uses: list[FileUse]
+    ) -> contextlib.AbstractContextManager[dict[Path, Path]]:
+        """Look after files on this machine at the paths that the run wrote to."""
+        original = Path(self._sealed.root)
+        vault = self._site.vault
+
+        def digest_of(path: Path, facts: os.stat_result) -> Digest | None:
+            found = vault.stats.find(path, facts)
+            return found if found is not None and found.raw in vault.directory else None
+
+        outputs = (
+            original / path_from_text(use.path, percent=use.percent)
+            for use in uses
+            if use.role is FileRole.OUTPUT
+        )
+        return preserved(outputs, self._base / "outside", self._content, digest_of=digest_of)
+
+    def _outside(self, path: Path, restored: Restored, written: Mapping[Path, Path]) -> Path:
+        """Where the new file for an absolute path is: written there, or beside the root."""
+        fallback = self._base / "outside" / "not-written" / path.name
+        return written.get(path) or restored.beside.get(str(path), fallback)
 
     def _saved_results(self, lent: Lent) -> Iterator[Result]:
         """What the program saved as versions, from inside."""

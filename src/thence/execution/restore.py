@@ -43,6 +43,7 @@ class Restored(NamedTuple):
         patched: Files that are to be laid over those of the rebuilt environment, by place.
         missing: What could not be given back, sentences; by the path that the run used.
         elsewhere: Inputs at absolute paths, which are used where they are, by path.
+        beside: Where outputs beside the project lie (`../out.csv`), by absolute path.
         files: Number of files.
     """
 
@@ -51,6 +52,7 @@ class Restored(NamedTuple):
     patched: dict[str, Path]
     missing: dict[str, str]
     elsewhere: dict[str, FileUse]
+    beside: dict[str, Path]
     files: int
 
 
@@ -120,7 +122,14 @@ def restore_files(
             missing[path] = f"{path}: {error.what}"
     on_path = (packages / name for name in ("local", "editable"))
     found = tuple(folder for folder in on_path if folder.is_dir())
-    return Restored(root, found, patched, missing, elsewhere, count)
+    beside = {}
+    for use in uses:
+        place = _beside(sealed.root, use.path, depth) if use.path.startswith("/") else None
+        if use.role is FileRole.OUTPUT and place is not None:
+            beside[use.path] = Path(os.path.normpath(root / place))
+            with failures_of(f"restore files into {base}"):
+                beside[use.path].parent.mkdir(parents=True, exist_ok=True)
+    return Restored(root, found, patched, missing, elsewhere, beside, count)
 
 
 def _write(content: Content, use: FileUse, target: Path, secrets: Mapping[str, str]) -> None:
@@ -162,7 +171,7 @@ def _place_root(sealed: RunSealed, uses: Iterable[FileUse], tree: Path) -> tuple
     # A command may be run from a folder above or beside its project.
     depth = min(PurePosixPath(sealed.cwd).parts.count(".."), max(0, len(parts) - 2))
     for use in uses:
-        if use.role in _RESTORED and use.path.startswith("/"):
+        if use.role in {*_RESTORED, FileRole.OUTPUT} and use.path.startswith("/"):
             common = os.path.commonpath([original, use.path])
             # One shared folder such as /home or / says nothing about lying side by side.
             if len(PurePosixPath(common).parts) > 2:
