@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from thence.errors import Denied, StorageError
 from thence.store.base import Bytes, ObjectInfo, Store, check_key
@@ -15,10 +15,11 @@ from thence.store.base import Bytes, ObjectInfo, Store, check_key
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-__all__ = ["Counter", "Operation", "ReadOnly", "Retry", "Trace"]
+__all__ = ["Around", "Counter", "Operation", "ReadOnly", "Retry", "Trace"]
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_READS = frozenset({"get", "get_range", "head"})
 
 
 class Operation(NamedTuple):
@@ -48,7 +49,64 @@ class Counter(NamedTuple):
     errors: int = 0
 
 
-class Trace:
+class Around:
+    """A store around a store: every call but `list` and `url` goes through `_call`.
+
+    Args:
+        store: Where the calls go.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._store!r})"
+
+    @property
+    def url(self) -> str:
+        """The URL of the store inside."""
+        return self._store.url
+
+    def get(self, key: str) -> bytes:
+        """As `Store.get`."""
+        return self._call("get", key, lambda: self._store.get(key))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """As `Store.get_range`."""
+        return self._call("get_range", key, lambda: self._store.get_range(key, start, length))
+
+    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+        """As `Store.create`."""
+        self._call("create", key, lambda: self._store.create(key, parts), parts)
+
+    def create_from_file(self, key: str, path: Path) -> None:
+        """As `Store.create_from_file`."""
+        self._call("create_from_file", key, lambda: self._store.create_from_file(key, path), path)
+
+    def replace(self, key: str, parts: Sequence[Bytes]) -> None:
+        """As `Store.replace`."""
+        self._call("replace", key, lambda: self._store.replace(key, parts), parts)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """As `Store.head`."""
+        return self._call("head", key, lambda: self._store.head(key))
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """As `Store.list`."""
+        return self._store.list(prefix, after=after)
+
+    def delete(self, key: str) -> None:
+        """As `Store.delete`."""
+        self._call("delete", key, lambda: self._store.delete(key))
+
+    def _call(
+        self, name: str, key: str, call: Callable[[], _T], sent: Sequence[Bytes] | Path = ()
+    ) -> _T:
+        """Do it, or not, or again; `sent` is what a write was given."""
+        raise NotImplementedError
+
+
+class Trace(Around):
     """Records every call, for tests that count requests and for `-v`.
 
     Args:
@@ -60,19 +118,11 @@ class Trace:
     def __init__(
         self, store: Store, *, clock: Callable[[], float] = time.perf_counter, keep: int = 10_000
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._clock = clock
         self._lock = threading.Lock()
         self._operations: deque[Operation] = deque(maxlen=keep)
         self._counters: dict[str, Counter] = {}
-
-    def __repr__(self) -> str:
-        return f"Trace({self._store!r})"
-
-    @property
-    def url(self) -> str:
-        """The URL of the store inside."""
-        return self._store.url
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -91,41 +141,6 @@ class Trace:
         with self._lock:
             self._operations.clear()
             self._counters.clear()
-
-    def get(self, key: str) -> bytes:
-        """As `Store.get`."""
-        return self._timed("get", key, lambda: self._store.get(key), size=len)
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """As `Store.get_range`."""
-        return self._timed(
-            "get_range", key, lambda: self._store.get_range(key, start, length), size=len
-        )
-
-    def create(self, key: str, parts: Sequence[Bytes]) -> None:
-        """As `Store.create`."""
-        self._timed("create", key, lambda: self._store.create(key, parts), size=_size_of(parts))
-
-    def create_from_file(self, key: str, path: Path) -> None:
-        """As `Store.create_from_file`."""
-        try:
-            size = path.stat().st_size  # before it may be consumed
-        except OSError:
-            size = 0
-        self._timed(
-            "create_from_file",
-            key,
-            lambda: self._store.create_from_file(key, path),
-            size=lambda _: size,
-        )
-
-    def replace(self, key: str, parts: Sequence[Bytes]) -> None:
-        """As `Store.replace`."""
-        self._timed("replace", key, lambda: self._store.replace(key, parts), size=_size_of(parts))
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """As `Store.head`."""
-        return self._timed("head", key, lambda: self._store.head(key))
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
         """As `Store.list`; recorded when the last object was given, or the reader went away."""
@@ -148,18 +163,10 @@ class Trace:
         finally:
             self._record(Operation("list", prefix, 0, seconds, error))
 
-    def delete(self, key: str) -> None:
-        """As `Store.delete`."""
-        self._timed("delete", key, lambda: self._store.delete(key))
-
-    def _timed(
-        self,
-        name: str,
-        key: str,
-        call: Callable[[], _T],
-        *,
-        size: Callable[[_T], int] = lambda _: 0,
+    def _call(
+        self, name: str, key: str, call: Callable[[], _T], sent: Sequence[Bytes] | Path = ()
     ) -> _T:
+        size = _size_of(sent)  # a file may be consumed
         begun = self._clock()
         try:
             result = call()
@@ -167,7 +174,9 @@ class Trace:
             seconds = self._clock() - begun
             self._record(Operation(name, key, 0, seconds, type(problem).__name__))
             raise
-        self._record(Operation(name, key, size(result), self._clock() - begun, None))
+        seconds = self._clock() - begun
+        size += len(result) if isinstance(result, bytes) else 0
+        self._record(Operation(name, key, size, seconds, None))
         return result
 
     def _record(self, done: Operation) -> None:
@@ -182,7 +191,7 @@ class Trace:
             )
 
 
-class Retry:
+class Retry(Around):
     """Repeats what failed with a transient `StorageError`, after longer and longer pauses.
 
     A repeated `create` whose first answer was lost finds its own object and raises
@@ -211,54 +220,13 @@ class Retry:
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._budget_s = budget_s
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
         self._sleep = sleep
         self._jitter = jitter
         self._clock = clock
-
-    def __repr__(self) -> str:
-        return f"Retry({self._store!r})"
-
-    @property
-    def url(self) -> str:
-        """The URL of the store inside."""
-        return self._store.url
-
-    def get(self, key: str) -> bytes:
-        """As `Store.get`."""
-        return self._repeat(lambda: self._store.get(key))
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """As `Store.get_range`."""
-        return self._repeat(lambda: self._store.get_range(key, start, length))
-
-    def create(self, key: str, parts: Sequence[Bytes]) -> None:
-        """As `Store.create`.
-
-        Raises:
-            AlreadyExists: There is an object: somebody's, or what an earlier try of this very call
-                put there before its answer was lost. Read it to know.
-        """
-        self._repeat(lambda: self._store.create(key, parts))
-
-    def create_from_file(self, key: str, path: Path) -> None:
-        """As `Store.create_from_file`.
-
-        Raises:
-            AlreadyExists: As for `create`; then the file may have been consumed.
-        """
-        self._repeat(lambda: self._store.create_from_file(key, path))
-
-    def replace(self, key: str, parts: Sequence[Bytes]) -> None:
-        """As `Store.replace`."""
-        self._repeat(lambda: self._store.replace(key, parts))
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """As `Store.head`."""
-        return self._repeat(lambda: self._store.head(key))
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
         """As `Store.list`."""
@@ -279,9 +247,10 @@ class Retry:
             last = info.key
             yield info
 
-    def delete(self, key: str) -> None:
-        """As `Store.delete`."""
-        self._repeat(lambda: self._store.delete(key))
+    def _call(
+        self, name: str, key: str, call: Callable[[], _T], sent: Sequence[Bytes] | Path = ()
+    ) -> _T:
+        return self._repeat(call)
 
     def _repeat(self, call: Callable[[], _T]) -> _T:
         # tenacity takes 20 ms to import and 20 us per call, so only a failure gets to it.
@@ -319,87 +288,29 @@ class Retry:
         return min(doubled, self._longest_pause_s) * (1.0 - self._jitter() / 2)
 
 
-class ReadOnly:
-    """Refuses to write.
+class ReadOnly(Around):
+    """Refuses to write, with `Denied`; a file that it was given is left alone."""
 
-    Args:
-        store: Where the reads go.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __repr__(self) -> str:
-        return f"ReadOnly({self._store!r})"
-
-    @property
-    def url(self) -> str:
-        """The URL of the store inside."""
-        return self._store.url
-
-    def get(self, key: str) -> bytes:
-        """As `Store.get`."""
-        return self._store.get(key)
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """As `Store.get_range`."""
-        return self._store.get_range(key, start, length)
-
-    def create(self, key: str, parts: Sequence[Bytes]) -> None:
-        """Refuse.
-
-        Raises:
-            Denied: Always.
-            InvalidInput: The key is none.
-        """
-        self._refuse("create", key)
-
-    def create_from_file(self, key: str, path: Path) -> None:
-        """Refuse; the file is left alone.
-
-        Raises:
-            Denied: Always.
-            InvalidInput: The key is none.
-        """
-        self._refuse("create", key)
-
-    def replace(self, key: str, parts: Sequence[Bytes]) -> None:
-        """Refuse.
-
-        Raises:
-            Denied: Always.
-            InvalidInput: The key is none.
-        """
-        self._refuse("replace", key)
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """As `Store.head`."""
-        return self._store.head(key)
-
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
-        """As `Store.list`."""
-        return self._store.list(prefix, after=after)
-
-    def delete(self, key: str) -> None:
-        """Refuse.
-
-        Raises:
-            Denied: Always.
-            InvalidInput: The key is none.
-        """
-        self._refuse("delete", key)
-
-    def _refuse(self, verb: str, key: str) -> NoReturn:
+    def _call(
+        self, name: str, key: str, call: Callable[[], _T], sent: Sequence[Bytes] | Path = ()
+    ) -> _T:
+        if name in _READS:
+            return call()
         raise Denied(
-            f"cannot {verb} {check_key(key)!r}",
+            f"cannot {name.partition('_')[0]} {check_key(key)!r}",
             why=f"The store {self.url} was opened for reading only.",
             hint="Open it for writing, or write to another store.",
             about=key,
         )
 
 
-def _size_of(parts: Sequence[Bytes]) -> Callable[[None], int]:
-    return lambda _: sum(memoryview(part).nbytes for part in parts)
+def _size_of(sent: Sequence[Bytes] | Path) -> int:
+    if not isinstance(sent, Path):
+        return sum(memoryview(part).nbytes for part in sent)
+    try:
+        return sent.stat().st_size
+    except OSError:
+        return 0
 
 
 def _is_transient(error: BaseException) -> bool:
