@@ -17,13 +17,13 @@ from thence.vault.artifacts import Draft
 from thence.vault.content import Content
 from thence.vault.objects import gather_bytes
 from thence.vault.saving import Gathered, gather
-from thence.vault.tree import TreeEntry
 from thence.vault.worktree import Tracked
 
 __all__ = [
     "Metadata",
     "SavedVersion",
     "commit",
+    "first_bytes",
     "name_of",
     "save",
     "save_object",
@@ -255,7 +255,7 @@ def _sniff(gathered: Gathered, content: Content) -> tuple[Kind, dict[str, Any]]:
 
     entries = [entry for entry in gathered.entries if not entry.link]
     if len(entries) == 1:
-        sniffed = registry.sniff(entries[0].path, _head(content, entries[0]))
+        sniffed = registry.sniff(entries[0].path, first_bytes(content, entries[0].digest))
         return sniffed.kind, {"media_type": sniffed.media_type}
     sizes: dict[Kind, int] = {}
     largest = sorted(entries, key=lambda entry: -entry.size)[:_SNIFFED_FILES]
@@ -266,7 +266,13 @@ def _sniff(gathered: Gathered, content: Content) -> tuple[Kind, dict[str, Any]]:
     return max(sizes, key=lambda kind: sizes[kind], default=Kind.FILE), {}
 
 
-def _head(content: Content, entry: TreeEntry) -> bytes:
-    for piece in content.stream(entry.digest):
+def first_bytes(content: Content, digest: Digest) -> bytes:
+    """As many as tell the kind of a content.
+
+    Raises:
+        NotFound: The store does not have it.
+        DataDamaged: What is stored is not what was written.
+    """
+    for piece in content.stream(digest):
         return bytes(piece[:_HEAD])
     return b""

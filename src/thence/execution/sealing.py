@@ -17,6 +17,7 @@ from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
 from thence.execution.capture.secrets import Stream
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
+from thence.execution.keeping import first_bytes
 from thence.execution.relearning import scrub_logged
 from thence.execution.settings import FILE_NAME
 from thence.execution.site import Site
@@ -230,9 +231,10 @@ class _Sealer:
         )
         if state.why_not_kept is not None and not _is_still_there(state):
             return self._sniffed(change(use, why_not_kept=state.why_not_kept), b"")
-        if state.digest is not None:
-            head = self._probe(f"the kind of {use.path}", lambda: self._head_of(state), b"")
-            return self._sniffed(change(use, digest=state.digest), head)
+        if (known := state.digest) is not None:
+            content = self._site.vault.content
+            head = self._probe(f"the kind of {use.path}", lambda: first_bytes(content, known), b"")
+            return self._sniffed(change(use, digest=known), head)
         source = state.kept or state.path
         try:
             # Data of any size is not searched: it would cost more than the run. Code and
@@ -386,12 +388,6 @@ class _Sealer:
             while piece := source.read(_TEXT):
                 file.write(stream.feed(piece))
             file.write(stream.flush())
-
-    def _head_of(self, state: FileState) -> bytes:
-        assert state.digest is not None
-        for piece in self._site.vault.content.stream(state.digest):
-            return bytes(piece[:_HEAD])
-        return b""
 
     def _folders(self, outputs: Iterable[Stored]) -> tuple[str, ...]:
         """Folders of outputs that the run found: it may fail where it has to make them, or not."""

@@ -28,7 +28,7 @@ __all__ = ["FROM_A_PROMPT", "UNKNOWN_CODE", "Session", "finish", "log", "run", "
 FROM_A_PROMPT = (
     "The run was recorded from a prompt or notebook and cannot be run again by a command."
 )
-UNKNOWN_CODE = "The program ended by SystemExit; with which status could not be seen."
+UNKNOWN_CODE = "With which status the program ended could not be seen."
 
 
 class Session:
