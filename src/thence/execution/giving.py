@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from thence.errors import InvalidInput, NotFound
+from thence.errors import Conflict, InvalidInput, NotFound
 from thence.execution import live
 from thence.execution.keeping import SavedVersion, commit
 from thence.execution.site import Site
@@ -132,6 +132,7 @@ def get(
     single = (
         len(entries) == 1
         and "/" not in entries[0].path
+        and not (found.path is None and found.version.metadata.get("folder"))
         and (found.path is None or not found.path.endswith("/"))
     )
     if single and (found.path is None or entries[0].path == found.path.rpartition("/")[2]):
@@ -141,6 +142,14 @@ def get(
     else:
         single = False
         folder = target = Path(destination or wanted.rstrip("/").rpartition("/")[2])
+    if destination is None and not single and target.is_symlink():
+        # A version got before may have put it there to lead this one out of the folder.
+        raise Conflict(
+            f"{target} is a link",
+            why=f"It leads to {os.readlink(target)}, where the files would be written.",
+            hint=f"Name the folder that you want: thence get {ref} FOLDER",
+            about=str(target),
+        )
     key = site.relative(target)
     before: list[TreeEntry] = []
     known = site.worktree.tracked().get(key)

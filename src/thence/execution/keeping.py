@@ -101,6 +101,13 @@ def save_paths(
         InvalidInput: There is nothing to save, or a name is none.
         StorageError: The disk is full, or the store failed.
     """
+    for path in paths:
+        if Path(path).resolve().is_relative_to(site.local):
+            raise InvalidInput(
+                f"{os.fspath(path)} is the project's own folder",
+                why="It holds the store itself, and the key that hides secrets.",
+                hint="Save what lies beside it.",
+            )
     if not paths:
         raise InvalidInput("nothing to save", hint="Name a file or folder: thence save data/")
     members = [Path(path) for path in paths]
@@ -137,6 +144,8 @@ def _save_group(
         card = None if metadata.card is None else writer.put_file(Path(metadata.card)).digest
     vault.stats.save()
     kind, facts = _sniff(gathered, vault.content)
+    if len(members) == 1 and members[0].is_dir() and gathered.files == 1:
+        facts = {"folder": True}  # else its tree could not be told from that of a single file
     draft = _draft(artifact, gathered, kind, metadata)
     saved = commit(site, draft._replace(metadata=facts, card=card))
     site.worktree.remember(

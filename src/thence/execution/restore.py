@@ -122,14 +122,14 @@ def restore_files(
             missing[path] = f"{path}: {error.what}"
     on_path = (packages / name for name in ("local", "editable"))
     found = tuple(folder for folder in on_path if folder.is_dir())
-    beside = {}
+    places: dict[str, Path] = {}
     for use in uses:
-        place = _beside(sealed.root, use.path, depth) if use.path.startswith("/") else None
-        if use.role is FileRole.OUTPUT and place is not None:
-            beside[use.path] = Path(os.path.normpath(root / place))
+        outside = _beside(sealed.root, use.path, depth) if use.path.startswith("/") else None
+        if use.role is FileRole.OUTPUT and outside is not None:
+            places[use.path] = Path(os.path.normpath(root / outside))
             with failures_of(f"restore files into {base}"):
-                beside[use.path].parent.mkdir(parents=True, exist_ok=True)
-    return Restored(root, found, patched, missing, elsewhere, beside, count)
+                places[use.path].parent.mkdir(parents=True, exist_ok=True)
+    return Restored(root, found, patched, missing, elsewhere, places, count)
 
 
 def _write(content: Content, use: FileUse, target: Path, secrets: Mapping[str, str]) -> None:

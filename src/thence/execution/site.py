@@ -1,6 +1,7 @@
 """The site of a project: its folder, its vault and its index, in one hand."""
 
 import getpass
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -8,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from thence.errors import NotFound
+from thence.errors import DataDamaged, NotFound, StorageError
 from thence.execution.settings import Settings, read_settings
+from thence.index import status as index_status
 from thence.index.database import Index
 from thence.index.ingest import LogItem
 from thence.index.refresh import Refreshed, refresh
@@ -25,6 +27,8 @@ from thence.vault.worktree import Worktree
 __all__ = ["LOCAL", "Site", "find_root", "make_site", "open_site"]
 
 LOCAL = ".thence"
+_PROBLEMS = 20
+_log = logging.getLogger(__name__)
 PROJECT_VARIABLE = "THENCE_PROJECT"
 AUTHOR_VARIABLE = "THENCE_AUTHOR"
 
@@ -115,8 +119,13 @@ class Site:
     ) -> None:
         """Tell the index of entries that were just appended."""
         items = [LogItem(one.log, one.number, one.data) for one in appended if one is not None]
-        if items:
+        if not items:
+            return
+        try:
             self.index.ingest(items, attachments or {})
+        except (StorageError, DataDamaged) as error:
+            # It is in the store, which is what counts; the next refresh takes it in.
+            _log.warning("the index could not be brought up to date: %s", error.what)
 
     def refresh(self, *, full: bool = False) -> Refreshed:
         """Bring the index up to date with the store; `full` rebuilds it from nothing.
@@ -124,7 +133,7 @@ class Site:
         Raises:
             StorageError: The store cannot be read.
         """
-        return refresh(
+        done = refresh(
             self.index,
             self.vault.logs,
             self.vault.journal,
@@ -132,6 +141,14 @@ class Site:
             clock=self.clock,
             full=full,
         )
+        found = index_status.problems(self.index, limit=_PROBLEMS)
+        if damaged := [one for one in found if one.kind in {"damaged", "gap"}]:
+            _log.warning(
+                "some of the project cannot be read, first %s, so answers may lack it; "
+                "see: thence index status",
+                damaged[0].log,
+            )
+        return done
 
 
 def find_root(location: str | os.PathLike[str] | None = None) -> Path:

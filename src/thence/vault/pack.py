@@ -206,7 +206,7 @@ class PackBuilder:
         self._parts: list[Bytes] = []
         self._in_memory = 0
         self._file: int | None = None
-        self._path = staging / f"pack-{os.getpid()}-{nonce.hex()}"
+        self._path = staging / f"pack-{nonce.hex()}"
         self._written_back = 0
         self.size_bytes = 0
 

@@ -37,6 +37,8 @@ _ROW = msgspec.json.Decoder(
     ]
 )
 
+_NEVER_WRITTEN = {b".git", b".thence"}
+
 
 class TreeEntry(NamedTuple):
     """A file of a version.
@@ -128,6 +130,9 @@ def decode(data: bytes) -> list[TreeEntry]:
             entry = TreeEntry(path, size, Digest.from_hex(digits), "x" in flags, "l" in flags)
         except (ValueError, RecursionError) as error:
             raise DataDamaged("a tree that cannot be read", why=f"Line {line[:80]!r}.") from error
+        if any(part.lower() in _NEVER_WRITTEN for part in raw.split(b"/")):
+            # Written into a folder they would run code at the next command there.
+            raise DataDamaged(f"a tree with a path that no save makes: {text!r}")
         if b"\0" in raw or any(part in {b"", b".", b".."} for part in raw.split(b"/")):
             raise DataDamaged(f"a tree with a path that could escape: {text!r}")
         entries.append(entry)

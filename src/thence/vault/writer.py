@@ -28,6 +28,7 @@ from thence.vault.statcache import signature
 
 __all__ = ["Writer"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 SMALL = 32 * 1024
@@ -61,6 +62,19 @@ class _Segment(NamedTuple):
 
     data: memoryview
     ends: list[int]
+
+
+def _submit(pool: ThreadPoolExecutor, work: Callable[[A], T], argument: A) -> Future[T]:
+    """Have a pool do the work; do it at once where the interpreter is shutting down.
+
+    The end of a process seals its run, and no pool takes work any more by then.
+    """
+    try:
+        return pool.submit(work, argument)
+    except RuntimeError:
+        done: Future[T] = Future()
+        done.set_result(work(argument))
+        return done
 
 
 class Writer:
@@ -178,7 +192,7 @@ class Writer:
             try:
                 for start in range(0, len(paths), _BATCH):
                     batch = paths[start : start + _BATCH]
-                    waiting.append(pool.submit(self._put_batch, batch))
+                    waiting.append(_submit(pool, self._put_batch, batch))
                     # A bounded queue: a million paths must not mean a million results in memory.
                     if len(waiting) > 4 * self._count:
                         yield from waiting.pop(0).result()
@@ -270,7 +284,7 @@ class Writer:
         only: bytes | None = None
         for data, ends in segments:
             # SHA-256 is three times slower than cutting and BLAKE3 together: its own thread.
-            hashed = self._hasher.submit(whole.update, data)
+            hashed = _submit(self._hasher, whole.update, data)
             try:
                 start = 0
                 for end in ends:

@@ -270,3 +270,10 @@ def test_a_deep_folder_is_no_problem(tmp_path: Path) -> None:
             Path("d").rmdir()
     finally:
         os.chdir(here)
+
+
+@pytest.mark.parametrize("path", [".git/hooks/post-commit", "a/.GIT/config", ".thence/store/x"])
+def test_a_tree_that_would_write_into_git_or_a_project_is_refused(path: str) -> None:
+    line = f'["{path}",1,"","{"0" * 64}"]\n'.encode()
+    with pytest.raises(DataDamaged, match="no save makes"):
+        tree.decode(line)
