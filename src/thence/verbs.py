@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from thence.errors import InvalidInput, NotFound, ThenceError
@@ -33,6 +34,7 @@ _projects: dict[tuple[Path, int], "Project"] = {}
 # What was loaded before a run was open; it becomes an input of the run that is opened then.
 _loaded: dict[PathLike, None] = {}
 _said_lost = False
+_opening = Lock()
 
 
 def init(folder: PathLike = ".") -> "Project":
@@ -232,7 +234,11 @@ def _open_run(project: "Project") -> None:
     from thence.execution.record import RunOptions
     from thence.model.names import is_path
 
-    session.start(project.site, RunOptions())
+    with _opening:
+        # Of several threads that log for the first time, the first opens the run.
+        if live.current() is not None:
+            return
+        session.start(project.site, RunOptions())
     for ref in _loaded:
         try:
             if isinstance(ref, os.PathLike) or is_path(ref):

@@ -367,3 +367,28 @@ def test_logging_never_breaks_a_training(
     assert found.params["flag"].value is True
     assert found.params["many"].value == [1, "two", None]
     assert found.metrics["nan"] != found.metrics["nan"]
+
+
+def test_threads_that_log_first_share_one_run(workshop: Workshop) -> None:
+    workshop.write(
+        "threads.py",
+        "import threading, thence\n"
+        "go = threading.Barrier(8)\n"
+        "def work(n):\n"
+        "    go.wait()\n"
+        "    thence.log(**{f'value_{n}': n})\n"
+        "threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "threads.py"],
+        cwd=workshop.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+
+    (run,) = workshop.project.runs()
+    assert run.metrics == {f"value_{n}": float(n) for n in range(8)}

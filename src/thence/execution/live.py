@@ -156,11 +156,13 @@ class Tail:
     def append(self, line: Line) -> None:
         """Append one line; durable against the death of this process when it returns."""
         try:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                name = f"events-{self._pid}-{os.urandom(4).hex()}.jsonl"
+            pid = os.getpid()
+            if self._pid != pid:
+                name = f"events-{pid}-{os.urandom(4).hex()}.jsonl"
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                # The file first: another thread goes by the pid.
                 self._file = os.open(self._spool / name, flags, 0o600)
+                self._pid = pid
             os.write(self._file, codec.encode(line) + b"\n")
         except (OSError, ThenceError) as error:
             _log.warning("a logged value was lost: %s", error)
