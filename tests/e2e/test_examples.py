@@ -56,7 +56,7 @@ def test_kepler(
 def test_the_benchmarks_that_the_readme_quotes_can_be_run() -> None:
     root = EXAMPLES.parent
     results = root / "bench" / "results" / "rows.json"
-    before = results.read_bytes()
+    before = results.read_bytes() if results.exists() else None
     try:
         done = subprocess.run(
             [sys.executable, "-m", "bench", "rows"],
@@ -67,7 +67,10 @@ def test_the_benchmarks_that_the_readme_quotes_can_be_run() -> None:
         )
         rows = json.loads(results.read_bytes())
     finally:
-        results.write_bytes(before)
+        if before is None:
+            results.unlink(missing_ok=True)
+        else:
+            results.write_bytes(before)
 
     assert done.returncode == 0, done.stdout + done.stderr
     store, growth = (row["measured"] for row in rows)
