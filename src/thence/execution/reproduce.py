@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import tempfile
@@ -25,7 +24,6 @@ from thence.execution import live
 from thence.execution.capture.environment import Environment
 from thence.execution.capture.host import capture_host, host_deviations
 from thence.execution.capture.placeholders import PLACEHOLDER, match
-from thence.execution.capture.placeholders import restore as fill_in
 from thence.execution.capture.secrets import Redactor
 from thence.execution.events import Ended
 from thence.execution.giving import resolve_run
@@ -35,9 +33,9 @@ from thence.execution.lending import Lent, lend, remade
 from thence.execution.outside import preserved
 from thence.execution.rebuild import Rebuilt, rebuild_environment
 from thence.execution.restore import Restored, check_elsewhere, restore_files
-from thence.execution.scripts import write_scripts
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
+from thence.execution.surroundings import Secrets, Surroundings
 from thence.execution.watch import Watch
 from thence.formats.base import CompareContext
 from thence.model import codec
@@ -65,7 +63,6 @@ Progress = Callable[[str], None]
 _NAMED_AT_MOST = 10
 _HOW = {RunStatus.DIED: "died", RunStatus.INTERRUPTED: "was interrupted"}
 _STOPPED = {128 + one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-_PYTHON = re.compile(r"python(\d+(\.\d+)?t?)?")
 
 
 def reproduce(
@@ -156,8 +153,7 @@ class _Reproduction:
             for one in sealed.withheld
             if one.placeholder and one.name in secrets and one.placeholder not in known
         }
-        self._secrets = {**known, **given}
-        self._given_by_name = secrets
+        self._secrets = Secrets({**known, **given}, secrets)
         self._missing: list[str] = []
         self._deviations: list[str] = []
         self._redactor = Redactor(site.secret_key(), known=secrets)
@@ -167,7 +163,12 @@ class _Reproduction:
         sealed = self._sealed
         uses = self._uses()
         restored = restore_files(
-            sealed, uses, self._content, self._base, secrets=self._secrets, progress=self._progress
+            sealed,
+            uses,
+            self._content,
+            self._base,
+            secrets=self._secrets.by_placeholder,
+            progress=self._progress,
         )
         wrong = check_elsewhere(restored.elsewhere, self._digest_here)
         rebuilt = self._rebuild()
@@ -302,13 +303,17 @@ class _Reproduction:
 
     def _note_secrets(self) -> None:
         for one in self._sealed.withheld:
-            if one.where == "environment" and not self._secret_variable(one.name, one.placeholder):
+            known = self._secrets.find(one.name, one.placeholder)
+            if one.where == "environment" and known is None:
                 self._missing.append(f"the secret {one.name} (an environment variable)")
-            elif one.placeholder and one.where == "argv" and one.placeholder not in self._secrets:
+            elif one.where == "argv" and one.placeholder and known is None:
                 self._missing.append(f"the secret {one.name} (on the command line)")
 
-    def _secret_variable(self, name: str, placeholder: str | None) -> str | None:
-        return self._secrets.get(placeholder or "") or self._given_by_name.get(name)
+    def _surroundings(self, restored: Restored, rebuilt: Rebuilt) -> Surroundings:
+        caches = self._site.local / "cache" / "home"
+        return Surroundings(
+            self._sealed, self._environment, restored, rebuilt, self._secrets, self._base, caches
+        )
 
     # Running it again
 
@@ -320,18 +325,19 @@ class _Reproduction:
             return _Executed(None, None, watch)
         if sealed.python is not None and rebuilt.python is None:
             return _Executed(None, "the environment could not be rebuilt", watch)
-        command = [fill_in(word, self._secrets) for word in sealed.command]
+        surroundings = self._surroundings(restored, rebuilt)
+        command, variables = surroundings.command(), surroundings.variables()
         if any(PLACEHOLDER.search(word) for word in command):
             return _Executed(None, "a secret on the command line is missing", watch)
-        command = [self._relocate(word, restored.root) for word in command]
-        variables = self._variables(restored, rebuilt)
-        command[0] = self._program(command[0], restored.root / sealed.cwd, rebuilt)
+        given = surroundings.standard_input()
+        if given is None and sealed.stdin not in {None, "pipe"}:
+            self._missing.append(f"{sealed.stdin}: its standard input")
         self._progress(f"running {' '.join(sealed.command)}")
         spool = self._base / "live"
         with failures_of(f"write to {self._base}"):
             spool.mkdir()
             devnull = os.open(os.devnull, os.O_WRONLY)
-            stdin = os.open(self._standard_input(restored), os.O_RDONLY)
+            stdin = os.open(given or os.devnull, os.O_RDONLY)
             try:
                 with (
                     (self._base / "stdout").open("wb") as out,
@@ -339,7 +345,7 @@ class _Reproduction:
                 ):
                     ended = launch(
                         command,
-                        cwd=restored.root / sealed.cwd,
+                        cwd=surroundings.cwd,
                         env={
                             **variables,
                             live.SPOOL_VARIABLE: str(spool),
@@ -366,78 +372,6 @@ class _Reproduction:
         if ended.report.completeness != "kernel-complete":
             self._deviations.append(f"watched by {ended.report.name} only")
         return _Executed(ended, None, watch)
-
-    def _standard_input(self, restored: Restored) -> Path:
-        """The file that was its standard input, restored; nothing in place of anything else."""
-        given = self._sealed.stdin
-        if given is not None and given != "pipe":
-            path = Path(given)
-            path = path if path.is_absolute() else restored.root / path
-            if path.is_file():
-                return path
-            self._missing.append(f"{given}: its standard input")
-        return Path(os.devnull)
-
-    def _relocate(self, word: str, root: Path) -> str:
-        """A word of the command that names the original folder names the restored one."""
-        original = self._sealed.root
-        if word == original or word.startswith(original + "/"):
-            return str(root) + word[len(original) :]
-        return word
-
-    def _program(self, program: str, cwd: Path, rebuilt: Rebuilt) -> str:
-        """The rebuilt environment's interpreter or script in place of the original one."""
-        if rebuilt.python is None or ("/" in program and (cwd / program).is_file()):
-            return program
-        name = Path(program).name
-        if _PYTHON.fullmatch(name):
-            return str(rebuilt.python)
-        for folder in (self._base / "scripts", rebuilt.python.parent):
-            if (folder / name).exists():
-                return str(folder / name)
-        return program
-
-    def _variables(self, restored: Restored, rebuilt: Rebuilt) -> dict[str, str]:
-        recorded = {
-            name: fill_in(value, self._secrets)
-            for name, value in self._sealed.environment_variables.items()
-        }
-        for one in self._sealed.withheld:
-            if one.where == "environment" and (
-                value := self._secret_variable(one.name, one.placeholder)
-            ):
-                recorded[one.name] = value
-        # Of the machine, not of the work; without bytecode each run would compile every package.
-        for name in ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"):
-            recorded.pop(name, None)
-        on_path = [str(folder) for folder in restored.packages]
-        # An editable install of the project itself: its folders came back with the project.
-        own = f"{self._sealed.root}/"
-        roots = [one for one in self._environment.import_roots if f"{one}/".startswith(own)]
-        on_path += [self._relocate(one, restored.root) for one in roots]
-        folders = recorded.pop("PYTHONPATH", "").split(os.pathsep)
-        on_path += [self._relocate(folder, restored.root) for folder in folders if folder]
-        if on_path:
-            recorded["PYTHONPATH"] = os.pathsep.join(on_path)
-        path = os.environ.get("PATH", os.defpath)
-        if rebuilt.python is not None:
-            for folder in restored.packages:
-                write_scripts(folder, rebuilt.python, self._base / "scripts")
-            path = f"{self._base / 'scripts'}{os.pathsep}{rebuilt.python.parent}{os.pathsep}{path}"
-        return {
-            **recorded,
-            "PATH": path,
-            "HOME": str(self._base / "home"),
-            # Font caches and the like, which cost seconds to make and mean nothing.
-            "XDG_CACHE_HOME": str(self._site.local / "cache" / "home"),
-            "TMPDIR": str(self._make_temporary()),
-        }
-
-    def _make_temporary(self) -> Path:
-        folder = self._base / "tmp"
-        with failures_of(f"make {folder}"):
-            folder.mkdir(exist_ok=True)
-        return folder
 
     def _tail_of_error(self, ended: Ended) -> str:
         if ended.exit_code == self._sealed.exit_code:
@@ -477,7 +411,7 @@ class _Reproduction:
             python=rebuilt.python,
             root=restored.root,
             # A model is opened with what the command was given, and with no more.
-            environment=self._variables(restored, rebuilt),
+            environment=self._surroundings(restored, rebuilt).variables(),
         )
         graded = compare_results(
             results,
@@ -485,7 +419,7 @@ class _Reproduction:
             originals=self._base / "original",
             settings=settings,
             context=context,
-            secrets=self._secrets,
+            secrets=self._secrets.by_placeholder,
             progress=self._progress,
         )
         return tuple(graded)
