@@ -1,5 +1,6 @@
 """The output of a command: passed on unchanged, and given to sinks."""
 
+import errno
 import fcntl
 import os
 import pty
@@ -126,15 +127,19 @@ class Output:
             data = os.read(stream.source_fd, _CHUNK)
         except OSError:  # a terminal whose other end is closed gives EIO
             data = b""
+        name = ("stdout", "stderr")[stream.index]
         if data and stream.sink is not None:
             try:
                 stream.sink(data)
             except Exception as error:
                 stream.sink = None
-                name = ("stdout", "stderr")[stream.index]
                 self.problems.append(f"{name} could not be kept: {error!r}")
-        if data and _write(stream.target_fd, data):
-            return True
+        if data:
+            failure = _write(stream.target_fd, data)
+            if failure is None:
+                return True
+            if failure.errno != errno.EPIPE:  # `| head` is no problem, a full disk is one
+                self.problems.append(f"{name} could not be passed on: {failure.strerror}")
         # Nobody reads: the command must learn that as it would without us (SIGPIPE), and for that
         # every copy of the reading end must be closed.
         self._watchdog.forget_output(stream.index)
@@ -143,16 +148,17 @@ class Output:
         return False
 
 
-def _write(fd: int, data: bytes) -> bool:
+def _write(fd: int, data: bytes) -> OSError | None:
+    """Write all of it; what went wrong, or None."""
     rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
             select.select([], [fd], [])
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def _terminal(like_fd: int) -> tuple[int, int]:
