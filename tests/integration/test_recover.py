@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,14 @@ open("finished", "w").close()
 """
 
 
-def wait_for(path: Path, timeout_s: float = 60) -> None:
+def wait_for(path: Path) -> None:
+    wait_until(path.exists, path.name)
+
+
+def wait_until(there: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} did not appear"
+    while not there():
+        assert time.monotonic() < deadline, f"{what} did not appear"
         time.sleep(0.01)
 
 
@@ -77,6 +82,8 @@ def test_the_recorder_is_killed_and_the_program_goes_on(workshop: Workshop) -> N
     workshop.write("work.py", WORK)
     recorder = start(workshop, sys.executable, "work.py")
     wait_for(workshop.root / "reached")
+    (spooled,) = workshop.root.glob(".thence/spool/*/stdout")
+    wait_until(lambda: b"before" in spooled.read_bytes(), "what it printed")
     recorder.kill()
     recorder.wait()
     (workshop.root / "go").touch()
