@@ -1,5 +1,6 @@
 """What questions are answered with: frozen records, made from rows."""
 
+import shlex
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -138,6 +139,10 @@ class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
         """What people write for it: `churn@v3`."""
         return f"{self.artifact}@v{self.number}"
 
+    def __repr__(self) -> str:
+        count = "1 file" if self.files == 1 else f"{self.files:,} files"
+        return f"<Version {self.ref}: {self.kind.value}, {count}, {self.size_bytes:,} bytes>"
+
 
 class VersionDetail(VersionSummary, frozen=True, kw_only=True):
     """A version with everything that is known of it.
@@ -191,6 +196,9 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     def duration_s(self) -> float | None:
         """Seconds from start to end; None where it has not ended."""
         return None if self.ended is None else (self.ended - self.started).total_seconds()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run.short}: {self.status.value}, {shlex.join(self.command)}>"
 
 
 class UsedVersion(NamedTuple):
