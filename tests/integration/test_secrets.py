@@ -146,7 +146,12 @@ RECORDER = "import sys\nfrom thence.project import Project\nProject.open().execu
 @needs_kernel_sensor
 @pytest.mark.parametrize("knows", [True, False], ids=["with the key", "without the key"])
 def test_no_key_is_anywhere_after_a_run_that_died(workshop: Workshop, knows: bool) -> None:
-    command = plant(workshop, ending="import signal\nos.kill(os.getppid(), signal.SIGKILL)\n")
+    # What was printed must have reached the recorder before that is killed.
+    ending = (
+        "import signal, time\nsys.stdout.flush()\ntime.sleep(1)\n"
+        "os.kill(os.getppid(), signal.SIGKILL)\n"
+    )
+    command = plant(workshop, ending=ending)
     with environment(**VARIABLES):
         subprocess.run(
             [sys.executable, "-c", RECORDER, *command],

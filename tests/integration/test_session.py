@@ -274,7 +274,7 @@ def test_forked_workers_log_into_the_run_of_their_parent(workshop: Workshop) -> 
             return n
         with thence.run():
             with multiprocessing.get_context("fork").Pool(2) as pool:
-                print(sum(pool.map(work, range(4))))
+                print(sum(pool.map(work, range(4))), flush=True)  # before the fork copies it
             child = os.fork()
             if child == 0:
                 thence.log(by_hand=1)
