@@ -332,7 +332,9 @@ class _Reproduction:
         given = surroundings.standard_input()
         if given is None and sealed.stdin not in {None, "pipe"}:
             self._missing.append(f"{sealed.stdin}: its standard input")
-        self._progress(f"running {' '.join(sealed.command)}")
+        # By its name: the path is that of the original environment, which is not what runs now.
+        program, *arguments = sealed.command
+        self._progress(f"running {' '.join([Path(program).name, *arguments])}")
         spool = self._base / "live"
         with failures_of(f"write to {self._base}"):
             spool.mkdir()
