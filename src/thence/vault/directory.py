@@ -147,8 +147,11 @@ class Directory:
             lies in them counts as missing, so that saving it again repairs it.
     """
 
-    def __init__(self, store: Store, cache: Path, *, new_name: Callable[[], str]) -> None:
+    def __init__(
+        self, store: Store, cache: Path, *, new_name: Callable[[], str], remote: bool = False
+    ) -> None:
         self._store = store
+        self._remote = remote
         self._folder = cache / "directories"
         self._new_name = new_name
         self._lock = RLock()

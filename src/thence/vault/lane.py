@@ -1,18 +1,36 @@
 """A lane: everything that one writing thread has to itself, so that none waits for another."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from thence.errors import StorageError
 from thence.store.base import Bytes, Store
 from thence.vault.pack import BlockKind, Codec, DirectoryEntry, Pack, PackBuilder
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "Member"]
 
 SOLID = 256 * 1024
 PACK = 256 * 1024 * 1024
+# On a bucket: what a broken connection costs, and what several uploads at once may hold.
+REMOTE_PACK = 64 * 1024 * 1024
 _PROBE = 4096
 _WORTH = 0.97
+
+
+class Member(NamedTuple):
+    """One id of a stored block that is copied as it is.
+
+    Attributes:
+        id: SHA-256 of a content, or BLAKE3-256 of a chunk or list.
+        raw_length: Bytes under this id; for a recipe, of the content that it describes.
+        inner: Offset in the decoded block.
+    """
+
+    id: bytes
+    kind: BlockKind
+    raw_length: int
+    inner: int = 0
 
 
 class Lane:
@@ -24,13 +42,17 @@ class Lane:
     Args:
         store: Where finished packs go.
         new_builder: Makes an empty pack.
+        remote: Whether packs are closed at the size for a bucket.
     """
 
-    def __init__(self, store: Store, new_builder: Callable[[], PackBuilder]) -> None:
+    def __init__(
+        self, store: Store, new_builder: Callable[[], PackBuilder], *, remote: bool = False
+    ) -> None:
         import zstandard
 
         self._store = store
         self._new_builder = new_builder
+        self._remote = remote
         self._compressor = zstandard.ZstdCompressor(level=1)
         self._builder = new_builder()
         self._solid: list[tuple[bytes, Bytes, BlockKind]] = []
@@ -50,26 +72,32 @@ class Lane:
         """Put bytes into a block of their own."""
         with self._all_or_nothing():
             stored, codec = self._compress(data)
-            offset = self._builder.add_block(stored)
+            self._add_stored(stored, codec, [Member(wanted, kind, raw_length)])
+
+    def add_stored(self, stored: Bytes, codec: Codec, members: Sequence[Member]) -> None:
+        """Put a block that is encoded already."""
+        with self._all_or_nothing():
+            self._add_stored(stored, codec, members)
+
+    def _add_stored(self, stored: Bytes, codec: Codec, members: Sequence[Member]) -> None:
+        offset = self._builder.add_block(stored)
+        for wanted, kind, raw_length, inner in members:
             self._builder.add_entry(
-                DirectoryEntry(wanted, offset, raw_length, len(stored), 0, kind, codec)
+                DirectoryEntry(wanted, offset, raw_length, len(stored), inner, kind, codec)
             )
-            if self._builder.size_bytes >= PACK:
-                self._publish()
+        if self._builder.size_bytes >= (REMOTE_PACK if self._remote else PACK):
+            self._publish()
 
     def _close_solid(self) -> None:
         if not self._solid:
             return
         stored, codec = self._compress(b"".join(data for _, data, _ in self._solid))
-        offset, inner = self._builder.add_block(stored), 0
+        members, inner = [], 0
         for wanted, data, kind in self._solid:
-            self._builder.add_entry(
-                DirectoryEntry(wanted, offset, len(data), len(stored), inner, kind, codec)
-            )
+            members.append(Member(wanted, kind, len(data), inner))
             inner += len(data)
         self._solid, self._solid_size = [], 0
-        if self._builder.size_bytes >= PACK:
-            self._publish()
+        self._add_stored(stored, codec, members)
 
     def _compress(self, data: Bytes) -> tuple[Bytes, Codec]:
         size = len(data)

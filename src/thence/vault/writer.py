@@ -22,11 +22,11 @@ from thence.store.failures import failures_of
 from thence.vault import chunk, recipe
 from thence.vault.content import ContentInfo
 from thence.vault.directory import Directory
-from thence.vault.lane import Lane
-from thence.vault.pack import BlockKind, Pack, PackBuilder
+from thence.vault.lane import Lane, Member
+from thence.vault.pack import BlockKind, Codec, Pack, PackBuilder
 from thence.vault.statcache import signature
 
-__all__ = ["Writer"]
+__all__ = ["Member", "Writer"]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -55,6 +55,14 @@ class _Recipe(NamedTuple):
     digest: bytes
     node: bytes
     size: int
+
+
+class _Block(NamedTuple):
+    """A stored block with a recipe that waits likewise."""
+
+    stored: Bytes
+    codec: Codec
+    members: tuple[Member, ...]
 
 
 class _Segment(NamedTuple):
@@ -89,6 +97,7 @@ class Writer:
         staging: A local folder for packs that are being filled, best on the store's file system.
         entropy: Makes the nonce of a pack.
         lanes: How many threads may write at the same time.
+        remote: Whether the store is a bucket: packs are smaller there.
     """
 
     def __init__(
@@ -99,13 +108,16 @@ class Writer:
         *,
         entropy: Callable[[int], bytes] = os.urandom,
         lanes: int = 2,
+        remote: bool = False,
     ) -> None:
         self._store = store
         self._directory = directory
         self._staging = staging
         self._entropy = entropy
         self._pending: dict[bytes, _Claim] = {}
-        self._waiting: list[_Recipe] = []
+        self._waiting: list[_Recipe | _Block] = []
+        self._remote = remote
+        self._used: set[bytes] = set()
         self._count = max(1, lanes)
         self._lanes: list[Lane] = []
         # Last in, first out: one thread keeps to one lane, so that a small save is one pack.
@@ -152,7 +164,10 @@ class Writer:
         if self._waiting:
             lane = self._lanes[0]
             for waiting in self._waiting:
-                lane.add(waiting.digest, waiting.node, waiting.size, BlockKind.RECIPE)
+                if isinstance(waiting, _Block):
+                    lane.add_stored(*waiting)
+                else:
+                    lane.add(waiting.digest, waiting.node, waiting.size, BlockKind.RECIPE)
             lane.publish()
             self._waiting = []
         packs: list[Pack] = []
@@ -160,7 +175,25 @@ class Writer:
             packs += lane.published
             lane.published = []
         self.new_bytes += sum(pack.size_bytes for pack in packs)
+        self._used.update(pack.id for pack in packs)
         self._directory.add((pack.id, pack.directory) for pack in packs)
+
+    @property
+    def packs(self) -> tuple[bytes, ...]:
+        """The ids of the packs that hold what was put, as of the last `flush`, sorted.
+
+        Those that this session wrote, and those that had some of it before.
+        """
+        return tuple(sorted(self._used))
+
+    def put_block(self, stored: Bytes, codec: Codec, members: Sequence[Member]) -> None:
+        """Put a block of another store as it is, without looking into it; verify it before.
+
+        It is passed over where all its ids are known. A block with a recipe is held back until
+        `flush`, so that it never is in the store without the chunks and lists that it names: put
+        these before you flush, in any order.
+        """
+        self._with_lane(lambda lane: self._put_block(lane, stored, codec, tuple(members)))
 
     def put_bytes(self, data: Bytes) -> ContentInfo:
         """Put bytes that are in memory."""
@@ -213,7 +246,7 @@ class Writer:
         lane = self._free.get()
         try:
             if lane is None:
-                lane = Lane(self._store, self._new_builder)
+                lane = Lane(self._store, self._new_builder, remote=self._remote)
                 self._lanes.append(lane)
             return work(lane)
         finally:
@@ -222,7 +255,12 @@ class Writer:
     def _is_new(self, lane: Lane, wanted: bytes) -> bool:
         """True for exactly one caller, and only where no pack has it."""
         claim = _Claim(lane)
-        return self._pending.setdefault(wanted, claim) is claim and wanted not in self._directory
+        if self._pending.setdefault(wanted, claim) is not claim:
+            return False
+        where = self._directory.find(wanted)
+        if where is not None:
+            self._used.add(where.pack)
+        return where is None
 
     def _go_on(self, size: int) -> None:
         """Told before each file and after each piece of one."""
@@ -324,6 +362,18 @@ class Writer:
         else:
             # Another lane has some of them, and may publish its pack after ours, or never.
             self._waiting.append(_Recipe(digest, node, size))
+
+    def _put_block(
+        self, lane: Lane, stored: Bytes, codec: Codec, members: tuple[Member, ...]
+    ) -> None:
+        self._go_on(0)
+        new = [self._is_new(lane, member.id) for member in members]  # claims each of them
+        if not any(new):
+            return
+        if any(member.kind is BlockKind.RECIPE for member in members):
+            self._waiting.append(_Block(bytes(stored), codec, members))
+        else:
+            lane.add_stored(stored, codec, members)
 
     def _put_chunk(self, lane: Lane, wanted: bytes, data: Bytes) -> None:
         if self._is_new(lane, wanted):

@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,8 @@ def new_vault(store: MemoryStore, tmp_path: Path) -> NewVault:
     """Each call is a new process: a vault of its own, with an empty cache."""
     numbers = itertools.count()
 
-    def make(on: Store | None = None) -> Vault:
-        return Vault(on or store, tmp_path / f"cache-{next(numbers)}")
+    def make(on: Store | None = None, **options: Any) -> Vault:
+        return Vault(on or store, tmp_path / f"cache-{next(numbers)}", **options)
 
     return make
 
