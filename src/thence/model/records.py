@@ -152,12 +152,18 @@ class Tombstone(Record, frozen=True, kw_only=True, tag="tombstone"):
 
 
 class AliasMove(Record, frozen=True, kw_only=True, tag="alias-move"):
-    """An alias now points at a version, or at nothing."""
+    """An alias now points at a version, or at nothing.
+
+    Attributes:
+        previous: What it pointed at when it was moved, as far as who moved it knew. A move that
+            waited in an outbox applies only where the home's alias still points there.
+    """
 
     artifact: ArtifactName
     alias: Alias
     version: Digest | None
     note: str | None = None
+    previous: Digest | None = None
 
 
 class RunStatus(StrEnum):

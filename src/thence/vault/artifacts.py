@@ -145,13 +145,18 @@ class Artifacts:
             StorageError: The store failed.
         """
         log = alias_log(artifact, alias)
+        previous: Digest | None = None
         if tail := self._vault.logs.tail(log):
             last = self._entry(log, tail).record
-            if isinstance(last, AliasMove) and last.version == version:
-                return None
+            if isinstance(last, AliasMove):
+                if last.version == version:
+                    return None
+                previous = last.version
         elif version is None:
             raise InvalidInput(f"{artifact} has no alias {alias}")
-        record = AliasMove(artifact=artifact, alias=alias, version=version, note=note)
+        record = AliasMove(
+            artifact=artifact, alias=alias, version=version, note=note, previous=previous
+        )
         return self._vault.append(log, record, by=self._author)
 
     def _add_metadata(self, last: _Last, draft: Draft) -> Saved:

@@ -4,8 +4,10 @@ To append is to create entry n+1 if nobody has. Logs have no gaps, and the first
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from thence.errors import AlreadyExists, Conflict, DataDamaged, NotFound, StorageError
@@ -27,6 +29,8 @@ __all__ = [
 
 _ENTRY_KEY = re.compile(r"(refs/.+)/(\d{10})")
 _TRIES = 1000
+_AT_ONCE = 16
+_IN_FLIGHT = 16 * _AT_ONCE
 
 
 class Appended(NamedTuple):
@@ -70,21 +74,33 @@ def parse_entry_key(key: str) -> tuple[str, int] | None:
 
 
 class Logs:
-    """The logs of a project.
+    """The logs of a project, as they lie in a store.
 
     Args:
         store: Where they are.
         clock: Tells the time of an entry.
         new_id: Makes the random id of an entry.
+        at_once: How many entries to read at the same time; more than one where each takes a while.
+
+    Attributes:
+        known_tail: Tells how much of a log is known to be there, so that looking for its end need
+            not begin at the beginning. Whoever has an index may set it.
     """
 
     def __init__(
-        self, store: Store, *, clock: Callable[[], datetime], new_id: Callable[[], str]
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        at_once: int = 1,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
+        self._at_once = at_once
         self._tails: dict[str, int] = {}
+        self.known_tail: Callable[[str], int] = lambda log: 0
 
     def read(self, log: str, number: int) -> bytes | None:
         """The bytes of an entry, or None where there is none."""
@@ -92,6 +108,22 @@ class Logs:
             return self._store.get(entry_key(log, number))
         except NotFound:
             return None
+
+    def read_many(
+        self, wanted: Iterable[tuple[str, int]]
+    ) -> Iterator[tuple[str, int, bytes | None]]:
+        """Many entries as (log, number, bytes or None), in the order in which they were wanted."""
+        if self._at_once == 1:
+            for log, number in wanted:
+                yield log, number, self.read(log, number)
+            return
+        left = iter(wanted)
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="thence-logs") as pool:
+            # A bounded number at a time: a million entries must not all wait in memory.
+            while batch := list(islice(left, _IN_FLIGHT)):
+                found = pool.map(lambda one: self.read(*one), batch)
+                for (log, number), data in zip(batch, found, strict=True):
+                    yield log, number, data
 
     def after(self, log: str, number: int) -> Iterator[tuple[int, bytes]]:
         """The entries that follow `number`, as (number, bytes)."""
@@ -110,7 +142,7 @@ class Logs:
 
     def tail(self, log: str) -> int:
         """The number of the last entry, 0 for none: gallop and bisect, as there are no gaps."""
-        low = self._tails.get(log, 0)
+        low = self._tails.get(log) or self.known_tail(log)
         step = 1
         while self._store.head(entry_key(log, low + step)) is not None:
             low += step
@@ -140,7 +172,14 @@ class Logs:
         """
         return self.append_if(log, lambda tail: record, by=by)
 
-    def append_if(self, log: str, decide: Callable[[int], Record | None], *, by: str) -> Appended:
+    def append_if(
+        self,
+        log: str,
+        decide: Callable[[int], Record | None],
+        *,
+        by: str,
+        entry_id: str | None = None,
+    ) -> Appended:
         """Append what `decide` makes of the current state of the log.
 
         Args:
@@ -148,19 +187,47 @@ class Logs:
             decide: Is told the number of the last entry, and called again whenever somebody else
                 was faster. It may raise.
             by: The author.
+            entry_id: The id of the entry, where it was announced before.
 
         Raises:
             Conflict: Others were faster a thousand times, or `decide` returned None.
             StorageError: The store failed; whether the entry is there is not known.
         """
-        entry_id = self._new_id()
-        for _ in range(_TRIES):
-            tail = self.tail(log)
+        own_id = entry_id or self._new_id()
+
+        def encoded(tail: int) -> bytes:
             record = decide(tail)
             if record is None:
                 raise Conflict(f"{log} changed meanwhile", about=log)
-            number = tail + 1
-            data = encode_entry(entry_id, self._clock(), by, record)
+            return encode_entry(own_id, self._clock(), by, record)
+
+        return self._append(log, own_id, encoded)
+
+    def append_bytes(self, log: str, entry: Entry, data: bytes, *, since: int) -> Appended:
+        """Append an entry as it is; if a try before this one got there, that one counts.
+
+        Args:
+            log: Which log.
+            entry: What is in the bytes.
+            data: The bytes of the entry.
+            since: The number of an entry that is there, or 0; up to it there is no earlier try.
+
+        Raises:
+            Conflict: Others were faster a thousand times.
+            StorageError: The store failed; whether the entry is there is not known.
+        """
+        # From one number to the next, none left out: so two that append the same entry at once meet
+        # at the same number, and one of them finds the other's.
+        for number in range(since + 1, since + 1 + _TRIES):
+            if self._create(log, number, entry.id, data):
+                self._tails[log] = max(number, self._tails.get(log, 0))
+                return Appended(log, number, entry, data)
+        raise Conflict(f"could not append to {log}", why="Others were faster every time.")
+
+    def _append(self, log: str, entry_id: str, encoded: Callable[[int], bytes]) -> Appended:
+        for _ in range(_TRIES):
+            number = self.tail(log) + 1
+            data = encoded(number - 1)
             if self._create(log, number, entry_id, data):
                 self._tails[log] = number
                 return Appended(log, number, decode_entry(data), data)

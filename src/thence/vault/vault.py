@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from thence.model.records import Record
 from thence.store.base import Store
 from thence.vault.content import Content
 from thence.vault.directory import Directory
-from thence.vault.journal import Journal
+from thence.vault.journal import Announced, Journal
 from thence.vault.logs import Appended, Logs
+from thence.vault.outbox import CloneLogs, Outbox
 from thence.vault.pack import sweep
 from thence.vault.statcache import StatCache
 from thence.vault.writer import Writer
@@ -22,14 +23,28 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+_AT_ONCE = 16
+# A hint is found again for 48 hours; who slept for long between hint and entry repeats it.
+_LONG = timedelta(minutes=15)
+
+
 class Vault:
     """Content, logs and journal of one store.
 
     Args:
         store: Where it is.
         cache: A local folder for what may be lost: directories, stat cache, packs being filled.
+        remote: Each call of the store takes a while, as that of a bucket does: fewer are made, and
+            several at once.
+        clone: The store mirrors another one, the home, which alone gives numbers: what is appended
+            here waits in the outbox.
         clock: Tells the time.
         entropy: Gives random bytes.
+
+    Attributes:
+        numbered: The logs as they lie in the store, with the numbers that the home gave.
+        logs: The logs as whoever works here sees them: in a clone, `numbered` and the outbox.
+        outbox: What waits for the home; None where the store is the home.
     """
 
     def __init__(
@@ -37,16 +52,27 @@ class Vault:
         store: Store,
         cache: Path,
         *,
+        remote: bool = False,
+        clone: bool = False,
         clock: Callable[[], datetime] = _now,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.store = store
+        self.remote = remote
         self._cache = cache
         self._clock = clock
         self._entropy = entropy
         self.directory = Directory(store, cache, new_name=self.new_id)
         self.content = Content(store, self.directory)
-        self.logs = Logs(store, clock=clock, new_id=self.new_id)
+        self.numbered = Logs(
+            store, clock=clock, new_id=self.new_id, at_once=_AT_ONCE if remote else 1
+        )
+        self.outbox = Outbox(store) if clone else None
+        self.logs: Logs = (
+            self.numbered
+            if self.outbox is None
+            else CloneLogs(store, self.outbox, clock=clock, new_id=self.new_id)
+        )
         self.journal = Journal(store, clock=clock, new_id=self.new_id)
         self.stats = StatCache(cache / "stat.msgpack")
 
@@ -70,7 +96,7 @@ class Vault:
     def append(
         self, log: str, decide: Callable[[int], Record | None] | Record, *, by: str
     ) -> Appended:
-        """Announce a change in the journal, then append it to its log.
+        """Announce a change in the journal, then append it to its log; in a clone, to the outbox.
 
         The content that the record names must have been flushed before: bytes first, name last.
 
@@ -78,7 +104,14 @@ class Vault:
             Conflict: Others were faster, or `decide` gave None.
             StorageError: The store failed.
         """
-        self.journal.note(log)
-        if isinstance(decide, Record):
-            return self.logs.append(log, decide, by=by)
-        return self.logs.append_if(log, decide, by=by)
+        choose = (lambda tail: decide) if isinstance(decide, Record) else decide
+        entry_id = self.new_id()
+        if self.outbox is not None:
+            return self.logs.append_if(log, choose, by=by, entry_id=entry_id)
+        announced = [Announced(entry_id, log)]
+        self.journal.note(announced)
+        begun = self._clock()
+        appended = self.logs.append_if(log, choose, by=by, entry_id=entry_id)
+        if self._clock() - begun > _LONG:
+            self.journal.note(announced)
+        return appended

@@ -15,7 +15,7 @@ from thence.model.ids import Digest
 from thence.model.names import ArtifactName
 from thence.model.records import FileRole, FileUse, encode_lines
 from thence.store.memory import MemoryStore
-from thence.vault.journal import Journal
+from thence.vault.journal import Announced, Journal
 from thence.vault.logs import Logs
 
 
@@ -179,7 +179,7 @@ def test_the_logs_and_the_journal_of_the_vault_fit(tmp_path: Path) -> None:
 
     def save(name: str) -> None:
         log = f"refs/artifacts/{name}/@"
-        journal.note(log)
+        journal.note([Announced(next(ids), log)])
         logs.append(log, sample.version(name), by="ann")
 
     with Index(tmp_path / "index.sqlite") as index:

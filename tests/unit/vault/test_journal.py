@@ -9,7 +9,7 @@ from thence.store.base import Store
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Retry, Trace
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault.journal import OVERLAP, Journal
+from thence.vault.journal import Announced, OVERLAP, Journal
 
 AT = datetime(2026, 11, 23, 10, 59, 59, tzinfo=UTC)
 LOG = "refs/artifacts/a/@"
@@ -34,7 +34,7 @@ def new_journal(store: Store, clock: Clock) -> Journal:
 
 
 def test_a_hint_is_filed_under_its_hour(store: MemoryStore, clock: Clock) -> None:
-    new_journal(store, clock).note(LOG)
+    new_journal(store, clock).note([Announced("e1", LOG)])
     clock.now = AT.astimezone(timezone(timedelta(hours=9)))
     (info,) = store.list()
     assert info.key == f"journal/2026-11-23T10/{0:032x}"
@@ -44,7 +44,7 @@ def test_a_hint_is_filed_under_its_hour(store: MemoryStore, clock: Clock) -> Non
 def test_zones_do_not_matter(store: MemoryStore, clock: Clock) -> None:
     clock.now = AT.astimezone(timezone(timedelta(hours=9)))
     journal = new_journal(store, clock)
-    journal.note(LOG)
+    journal.note([Announced("e1", LOG)])
     assert [info.key[:22] for info in store.list()] == ["journal/2026-11-23T10/"]
     assert journal.since(AT.astimezone(timezone(timedelta(hours=-9)))) == {LOG}
 
@@ -53,7 +53,7 @@ def test_what_changed_since_is_found(store: MemoryStore, clock: Clock) -> None:
     journal = new_journal(store, clock)
     for hours in range(5):
         clock.now = AT + timedelta(hours=hours)
-        journal.note(f"refs/runs/{hours}")
+        journal.note([Announced("e2", f"refs/runs/{hours}")])
     assert journal.since(AT - OVERLAP) == {f"refs/runs/{hours}" for hours in range(5)}
     assert journal.since(AT + timedelta(hours=3)) == {"refs/runs/3", "refs/runs/4"}
     assert journal.since(AT.replace(minute=0, second=0)) >= {"refs/runs/0"}
@@ -64,7 +64,7 @@ def test_old_hours_are_not_read(store: MemoryStore, clock: Clock) -> None:
     journal = new_journal(store, clock)
     for hours in range(100):
         clock.now = AT + timedelta(hours=hours)
-        journal.note(f"refs/runs/{hours}")
+        journal.note([Announced("e2", f"refs/runs/{hours}")])
     traced = Trace(store)
     assert len(new_journal(traced, clock).since(AT + timedelta(hours=98))) == 2
     assert traced.counters["get"].calls == 2
@@ -75,7 +75,7 @@ def test_a_hint_whose_answer_was_lost_is_no_failure(
     store: MemoryStore, clock: Clock, fault: Fault
 ) -> None:
     rule = Rule(fault=fault, operations=frozenset({"create"}), on=frozenset({1}))
-    new_journal(Retry(FaultyStore(store, rule), sleep=lambda _: None), clock).note(LOG)
+    new_journal(Retry(FaultyStore(store, rule), sleep=lambda _: None), clock).note([Announced("e1", LOG)])
     assert new_journal(store, clock).since(AT) == {LOG}
 
 
@@ -96,5 +96,5 @@ def test_a_hint_that_is_swept_meanwhile(clock: Clock) -> None:
 
     store = Sweeping()
     journal = new_journal(store, clock)
-    journal.note(LOG)
+    journal.note([Announced("e1", LOG)])
     assert journal.since(AT) == set()
