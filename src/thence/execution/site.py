@@ -9,22 +9,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from thence.errors import DataDamaged, NotFound, StorageError
+from thence.errors import AlreadyExists, Conflict, DataDamaged, NotFound, StorageError
+from thence.execution.home import HOME_FILE, Home, read_home, write_home
 from thence.execution.settings import Settings, read_settings
 from thence.index import status as index_status
 from thence.index.database import Index
 from thence.index.ingest import LogItem
 from thence.index.refresh import Refreshed, refresh
 from thence.model.ids import Digest
+from thence.store.base import Store
 from thence.store.failures import failures_of
-from thence.store.open import open_store, probe
+from thence.store.open import connect, is_remote, open_store, probe
+from thence.store.wrap import ReadOnly
 from thence.vault.artifacts import Artifacts
-from thence.vault.layout import make_project, read_project
+from thence.vault.layout import (
+    OpenedProject,
+    ProjectFile,
+    make_project,
+    open_project,
+    read_project,
+)
 from thence.vault.logs import Appended
 from thence.vault.vault import Vault
 from thence.vault.worktree import Worktree
 
-__all__ = ["LOCAL", "Site", "find_root", "make_site", "open_site"]
+__all__ = ["LOCAL", "Site", "find_root", "make_site", "open_site", "refuse_other_project"]
 
 LOCAL = ".thence"
 _PROBLEMS = 20
@@ -45,6 +54,7 @@ class Site:
         root: The project's folder.
         local: Its `.thence`: spool, caches, keys.
         author: Who works here.
+        home: Where the home is; None where it is in this folder.
         clock: Tells the time.
         entropy: Gives random bytes.
     """
@@ -55,6 +65,7 @@ class Site:
     artifacts: Artifacts
     index: Index
     author: str
+    home: Home | None = None
     clock: Callable[[], datetime] = _now
     entropy: Callable[[int], bytes] = os.urandom
 
@@ -160,7 +171,7 @@ def find_root(location: str | os.PathLike[str] | None = None) -> Path:
     given = location or os.environ.get(PROJECT_VARIABLE)
     start = Path(given or ".").expanduser().resolve()
     for folder in (start,) if given else (start, *start.parents):
-        if (folder / LOCAL / "store" / "project.json").is_file():
+        if _has_store(folder / LOCAL) or (folder / LOCAL / HOME_FILE).is_file():
             return folder
     raise NotFound(
         f"there is no project in {start}" + ("" if given else " or above it"),
@@ -170,19 +181,55 @@ def find_root(location: str | os.PathLike[str] | None = None) -> Path:
     )
 
 
-def make_site(root: Path) -> Site:
-    """Make a project in a folder, with its store in `.thence/store`.
+def _has_store(local: Path) -> bool:
+    return (local / "store" / "project.json").is_file()
+
+
+def make_site(root: Path, *, url: str | None = None) -> Site:
+    """Make a project in a folder, or join one that is in a store elsewhere.
+
+    Args:
+        root: The folder.
+        url: Of the store that is to be the home; a project that is there is joined. Without one,
+            the home is `.thence/store`.
 
     Raises:
-        AlreadyExists: There is a project.
-        Denied: The folder may not be written to.
-        StorageError: The file system does not keep a promise that a store needs.
+        AlreadyExists: There is a project in the folder.
+        Denied: The folder or the store may not be written to.
+        StorageError: The store does not keep a promise that a project needs, or cannot be reached.
+        InvalidInput: Not a URL of a store.
     """
-    store = open_store(root / LOCAL / "store", create=True)
-    probe(store)
-    make_project(store, project_id=os.urandom(16).hex(), now=_now())
+    local = root / LOCAL
+    if _has_store(local) or (local / HOME_FILE).is_file():
+        raise AlreadyExists(
+            f"there is a project in {root}",
+            why=f"It has a folder {LOCAL}.",
+            hint="Use it as it is; to move it to another store: thence push URL"
+            if url
+            else "Use it as it is, or choose an empty place.",
+            about=str(root),
+        )
+    if url is None:
+        store = open_store(local / "store", create=True)
+        probe(store)
+        make_project(store, project_id=os.urandom(16).hex(), now=_now())
+    else:
+        store = connect(url, create=True)
+        write_home(local, Home(url=store.url, project=_found_or_join(store).id))
     _ignore_in_git(root)
     return open_site(root)
+
+
+def _found_or_join(store: Store) -> ProjectFile:
+    """The project in a store; made there if there is none."""
+    try:
+        return read_project(store)
+    except NotFound:
+        probe(store)
+    try:
+        return make_project(store, project_id=os.urandom(16).hex(), now=_now())
+    except AlreadyExists:
+        return read_project(store)  # somebody else was faster
 
 
 def open_site(root: Path) -> Site:
@@ -192,14 +239,47 @@ def open_site(root: Path) -> Site:
         NotFound: There is none.
         FormatTooNew: It was made by a newer thence.
         DataDamaged: Its project.json cannot be read.
+        Conflict: Its home holds another project by now.
+        StorageError: Its home cannot be reached.
     """
     local = root / LOCAL
-    store = open_store(local / "store")
-    read_project(store)
-    vault = Vault(store, local / "cache")
+    home = read_home(local)
+    is_clone = home is not None and _has_store(local)
+    if home is None or is_clone:
+        store = open_store(local / "store")
+        vault = Vault(store, local / "cache", clone=is_clone)
+        read_project(store)
+    else:
+        store = connect(home.url)
+        if refuse_other_project(store, home).is_mirror:
+            store = ReadOnly(store)
+        vault = Vault(store, local / "cache", remote=is_remote(store.url))
     author = os.environ.get(AUTHOR_VARIABLE) or _user()
     index = Index(local / "cache" / "index.sqlite")
-    return Site(root, local, vault, Artifacts(vault, author=author), index, author)
+    if vault.remote:
+        # Spares most of the requests that finding the end of a log takes.
+        vault.numbered.known_tail = lambda log: index.progress(log).through
+    return Site(root, local, vault, Artifacts(vault, author=author), index, author, home)
+
+
+def refuse_other_project(store: Store, home: Home) -> OpenedProject:
+    """The project in a store, if it is the one that a folder belongs to.
+
+    Raises:
+        NotFound: There is no project (any more).
+        FormatTooNew: It was made by a newer thence.
+        DataDamaged: Its project.json cannot be read.
+        Conflict: It is another one.
+    """
+    project = open_project(store)
+    if project.file.id != home.project:
+        raise Conflict(
+            f"{store.url} holds another project than this folder belongs to",
+            why=f"Its id is {project.file.id[:12]}, not {home.project[:12]}.",
+            hint="Join it in an empty folder: thence init --store URL",
+            about=store.url,
+        )
+    return project
 
 
 def _user() -> str:

@@ -14,7 +14,7 @@ from thence.store.base import Store
 from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
 
-__all__ = ["open_store", "probe"]
+__all__ = ["connect", "is_remote", "open_store", "probe"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -65,6 +65,16 @@ def open_store(url: str | os.PathLike[str], *, create: bool = False) -> Store:
         text=text,
         position=0,
     )
+
+
+def connect(url: str | os.PathLike[str], *, create: bool = False) -> Store:
+    """As `open_store`; calls of a store that is not on this machine are counted and repeated."""
+    return open_store(url, create=create)
+
+
+def is_remote(url: str) -> bool:
+    """Whether each call of the store at a URL is a request to a server."""
+    return not url.startswith(("file:", "memory:"))
 
 
 def _path_of(text: str, rest: str) -> str:
