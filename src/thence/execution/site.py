@@ -3,13 +3,21 @@
 import getpass
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from thence.errors import AlreadyExists, Conflict, DataDamaged, NotFound, StorageError
+from thence.errors import (
+    AlreadyExists,
+    Conflict,
+    DataDamaged,
+    InvalidInput,
+    NotFound,
+    StorageError,
+)
 from thence.execution.home import HOME_FILE, Home, read_home, write_home
 from thence.execution.settings import Settings, read_settings
 from thence.index import status as index_status
@@ -18,6 +26,7 @@ from thence.index.ingest import LogItem
 from thence.index.refresh import Refreshed, refresh
 from thence.model.ids import Digest
 from thence.store.base import Store
+from thence.store.cache import DEFAULT_LIMIT, Cache
 from thence.store.failures import failures_of
 from thence.store.open import connect, is_remote, open_store, probe
 from thence.store.wrap import ReadOnly
@@ -40,6 +49,9 @@ _PROBLEMS = 20
 _log = logging.getLogger(__name__)
 PROJECT_VARIABLE = "THENCE_PROJECT"
 AUTHOR_VARIABLE = "THENCE_AUTHOR"
+CACHE_VARIABLE = "THENCE_CACHE_SIZE"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)I?B?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def _now() -> datetime:
@@ -253,13 +265,28 @@ def open_site(root: Path) -> Site:
         store = connect(home.url)
         if refuse_other_project(store, home).is_mirror:
             store = ReadOnly(store)
-        vault = Vault(store, local / "cache", remote=is_remote(store.url))
+        if remote := is_remote(store.url):
+            store = Cache(store, local / "cache" / "pages", limit_bytes=_cache_limit())
+        vault = Vault(store, local / "cache", remote=remote)
     author = os.environ.get(AUTHOR_VARIABLE) or _user()
     index = Index(local / "cache" / "index.sqlite")
     if vault.remote:
         # Spares most of the requests that finding the end of a log takes.
         vault.numbered.known_tail = lambda log: index.progress(log).through
     return Site(root, local, vault, Artifacts(vault, author=author), index, author, home)
+
+
+def _cache_limit() -> int:
+    text = os.environ.get(CACHE_VARIABLE)
+    if text is None:
+        return DEFAULT_LIMIT
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise InvalidInput(
+            f"not a size: {CACHE_VARIABLE}={text!r}",
+            hint=f"Write for example {CACHE_VARIABLE}=20GB, or leave it out for 10 GB.",
+        )
+    return int(float(found.group(1)) * _UNITS[found.group(2).upper()])
 
 
 def refuse_other_project(store: Store, home: Home) -> OpenedProject:
