@@ -92,7 +92,8 @@ def _copy_logs(site: Site, lent: Site, name: ArtifactName, sealed: RunSealed) ->
     logs = {versions_log(name), edits_log(name)}
     logs |= {log for log, _ in site.vault.logs.all(f"refs/aliases/{name.key}/@")}
     for log in sorted(logs):
-        for number, data in site.vault.logs.after(log, 0):
+        # What waits in an outbox gets the number that pushing it now would give.
+        for number, (_, data) in enumerate(site.vault.logs.after(log, 0), 1):
             if decode_entry(data).at > sealed.started:
                 break
             lent.vault.store.create(entry_key(log, number), [data])
