@@ -42,9 +42,16 @@ class _Placed(NamedTuple):
 
 
 class Content:
-    """Reads content. May be used from any thread."""
+    """Reads content. May be used from any thread.
 
-    def __init__(self, store: Store, directory: Directory) -> None:
+    Args:
+        store: Where from.
+        directory: What is known to be there.
+        remote: Whether the store is a bucket: then several reads go on at once.
+    """
+
+    def __init__(self, store: Store, directory: Directory, *, remote: bool = False) -> None:
+        self._remote = remote
         self._store = store
         self._directory = directory
         self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
@@ -138,6 +145,14 @@ class Content:
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
+
+    def decode(self, where: Location, stored: Bytes) -> Bytes:
+        """The bytes of a block as it lies in its pack; they are not compared with any id.
+
+        Raises:
+            DataDamaged: It cannot be decoded, or is larger than any that is written.
+        """
+        return self._decode(where, stored)
 
     def _find(self, wanted: bytes) -> Location | None:
         where = self._directory.find(wanted)
@@ -267,7 +282,7 @@ class Content:
         try:
             if zstandard.frame_content_size(stored) > _LARGEST_BLOCK:
                 raise self._damaged(where, "A block is larger than any that is written.")
-            decoded: bytes = decoder.decompress(stored)
+            decoded: bytes = decoder.decompress(stored, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise self._damaged(where, f"A block cannot be decompressed: {error}.") from error
         return decoded

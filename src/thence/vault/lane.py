@@ -7,6 +7,7 @@ from typing import NamedTuple
 from thence.errors import StorageError
 from thence.store.base import Bytes, Store
 from thence.vault.pack import BlockKind, Codec, DirectoryEntry, Pack, PackBuilder
+from thence.vault.uploads import Uploads
 
 __all__ = ["Lane", "Member"]
 
@@ -42,21 +43,30 @@ class Lane:
     Args:
         store: Where finished packs go.
         new_builder: Makes an empty pack.
-        remote: Whether packs are closed at the size for a bucket.
+        uploads: Publishes packs in the background; None where the store is a local folder.
+
+    Attributes:
+        pack: The number of the pack that is being filled.
+        published: The packs that are durable, those that went by `uploads` left out.
     """
 
     def __init__(
-        self, store: Store, new_builder: Callable[[], PackBuilder], *, remote: bool = False
+        self,
+        store: Store,
+        new_builder: Callable[[], PackBuilder],
+        *,
+        uploads: Uploads | None = None,
     ) -> None:
         import zstandard
 
         self._store = store
         self._new_builder = new_builder
-        self._remote = remote
+        self._uploads = uploads
         self._compressor = zstandard.ZstdCompressor(level=1)
         self._builder = new_builder()
         self._solid: list[tuple[bytes, Bytes, BlockKind]] = []
         self._solid_size = 0
+        self.pack = 0
         self.published: list[Pack] = []
         self._failed = False
 
@@ -85,7 +95,7 @@ class Lane:
             self._builder.add_entry(
                 DirectoryEntry(wanted, offset, raw_length, len(stored), inner, kind, codec)
             )
-        if self._builder.size_bytes >= (REMOTE_PACK if self._remote else PACK):
+        if self._builder.size_bytes >= (REMOTE_PACK if self._uploads else PACK):
             self._publish()
 
     def _close_solid(self) -> None:
@@ -112,22 +122,34 @@ class Lane:
         return bytes(data), Codec.RAW
 
     def publish(self) -> None:
-        """Close the pack and begin another."""
+        """Close the pack and begin another; with `uploads` it may not be durable yet."""
         with self._all_or_nothing():
             self._publish()
 
     def _publish(self) -> None:
         self._close_solid()
-        if not self._builder.empty:
+        if self._builder.empty:
+            return
+        if self._uploads is None:
             self.published.append(self._builder.publish(self._store))
-            self._builder = self._new_builder()
+        else:
+            self._uploads.send(self._builder)
+        self._builder = self._new_builder()
+        self.pack += 1
+
+    def goes_with(self, pack: int) -> bool:
+        """Whether what is put now cannot become durable before what was put into that pack."""
+        return self._uploads is None or pack == self.pack
 
     def check(self) -> None:
         """See that nothing was lost.
 
         Raises:
             StorageError: A call failed before.
+            Denied: A pack could not be written for want of rights.
         """
+        if self._uploads is not None:
+            self._uploads.check()
         if self._failed:
             raise StorageError(
                 "this session of writing has failed before",

@@ -62,8 +62,8 @@ class Vault:
         self._cache = cache
         self._clock = clock
         self._entropy = entropy
-        self.directory = Directory(store, cache, new_name=self.new_id)
-        self.content = Content(store, self.directory)
+        self.directory = Directory(store, cache, new_name=self.new_id, remote=remote)
+        self.content = Content(store, self.directory, remote=remote)
         self.numbered = Logs(
             store, clock=clock, new_id=self.new_id, at_once=_AT_ONCE if remote else 1
         )
@@ -91,6 +91,7 @@ class Vault:
             staging,
             entropy=self._entropy,
             lanes=lanes or min(4, os.cpu_count() or 1),
+            remote=self.remote,
         )
 
     def append(

@@ -25,6 +25,7 @@ from thence.vault.directory import Directory
 from thence.vault.lane import Lane, Member
 from thence.vault.pack import BlockKind, Codec, Pack, PackBuilder
 from thence.vault.statcache import signature
+from thence.vault.uploads import Uploads
 
 __all__ = ["Member", "Writer"]
 
@@ -44,9 +45,11 @@ class _Claim(NamedTuple):
 
     Attributes:
         lane: Of the claimant, who stores it if the directory does not know it.
+        pack: The number of the pack of that lane that it is put into.
     """
 
     lane: Lane
+    pack: int
 
 
 class _Recipe(NamedTuple):
@@ -97,7 +100,8 @@ class Writer:
         staging: A local folder for packs that are being filled, best on the store's file system.
         entropy: Makes the nonce of a pack.
         lanes: How many threads may write at the same time.
-        remote: Whether the store is a bucket: packs are smaller there.
+        remote: Whether the store is a bucket: packs are smaller there, and go up in the
+            background.
     """
 
     def __init__(
@@ -116,7 +120,7 @@ class Writer:
         self._entropy = entropy
         self._pending: dict[bytes, _Claim] = {}
         self._waiting: list[_Recipe | _Block] = []
-        self._remote = remote
+        self._uploads = Uploads(store) if remote else None
         self._used: set[bytes] = set()
         self._count = max(1, lanes)
         self._lanes: list[Lane] = []
@@ -138,17 +142,24 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopped = kind is not None
         try:
             if kind is None:
                 self.flush()
         finally:
+            self._stopped = kind is not None
+            if self._uploads is not None:
+                self._uploads.stop()
             for lane in self._lanes:
                 lane.discard()
             self._hasher.shutdown(cancel_futures=True)
 
+    def _stop(self) -> None:
+        self._stopped = True
+        if self._uploads is not None:
+            self._uploads.stop()
+
     def _new_builder(self) -> PackBuilder:
-        return PackBuilder(self._staging, self._entropy(16))
+        return PackBuilder(self._staging, self._entropy(16), sync=self._uploads is None)
 
     def flush(self) -> None:
         """Publish everything; when this returns it is durable and readable.
@@ -159,8 +170,7 @@ class Writer:
         """
         for lane in self._lanes:
             lane.check()
-        for lane in self._lanes:
-            lane.publish()
+        packs = self._publish()
         if self._waiting:
             lane = self._lanes[0]
             for waiting in self._waiting:
@@ -168,15 +178,20 @@ class Writer:
                     lane.add_stored(*waiting)
                 else:
                     lane.add(waiting.digest, waiting.node, waiting.size, BlockKind.RECIPE)
-            lane.publish()
             self._waiting = []
-        packs: list[Pack] = []
-        for lane in self._lanes:
-            packs += lane.published
-            lane.published = []
+            packs += self._publish()
         self.new_bytes += sum(pack.size_bytes for pack in packs)
         self._used.update(pack.id for pack in packs)
         self._directory.add((pack.id, pack.directory) for pack in packs)
+
+    def _publish(self) -> list[Pack]:
+        """Publish the packs of all lanes; those since the last time, durable by now."""
+        packs: list[Pack] = []
+        for lane in self._lanes:
+            lane.publish()
+            packs += lane.published
+            lane.published = []
+        return packs + (self._uploads.wait() if self._uploads else [])
 
     @property
     def packs(self) -> tuple[bytes, ...]:
@@ -233,7 +248,7 @@ class Writer:
                     yield from done.result()
             except BaseException:
                 # Nobody waits for a file of many gigabytes after Ctrl-C.
-                self._stopped = True
+                self._stop()
                 raise
             finally:
                 for left in waiting:
@@ -246,7 +261,7 @@ class Writer:
         lane = self._free.get()
         try:
             if lane is None:
-                lane = Lane(self._store, self._new_builder, remote=self._remote)
+                lane = Lane(self._store, self._new_builder, uploads=self._uploads)
                 self._lanes.append(lane)
             return work(lane)
         finally:
@@ -254,7 +269,7 @@ class Writer:
 
     def _is_new(self, lane: Lane, wanted: bytes) -> bool:
         """True for exactly one caller, and only where no pack has it."""
-        claim = _Claim(lane)
+        claim = _Claim(lane, lane.pack)
         if self._pending.setdefault(wanted, claim) is not claim:
             return False
         where = self._directory.find(wanted)
@@ -357,11 +372,16 @@ class Writer:
                 lane.add_small(node_id, node, BlockKind.LIST)
 
         node = recipe.build(chunks, put_list)
-        if all(self._pending[one].lane is lane or one in self._directory for one in needed):
+        if all(self._is_safe(lane, one) for one in needed):
             lane.add(digest, node, size, BlockKind.RECIPE)
         else:
-            # Another lane has some of them, and may publish its pack after ours, or never.
+            # Another pack has some of them, and may become durable after ours, or never.
             self._waiting.append(_Recipe(digest, node, size))
+
+    def _is_safe(self, lane: Lane, needed: bytes) -> bool:
+        """Whether nothing that is put into the lane now can be durable without it."""
+        claim = self._pending[needed]
+        return (claim.lane is lane and lane.goes_with(claim.pack)) or needed in self._directory
 
     def _put_block(
         self, lane: Lane, stored: Bytes, codec: Codec, members: tuple[Member, ...]
