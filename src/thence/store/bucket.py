@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import string
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from thence.errors import AlreadyExists, InvalidInput, NotFound, StorageError, ThenceError
 from thence.store.base import Bytes, ObjectInfo, check_key
 from thence.store.failures import failures_of
+from thence.store.key_order import in_order, is_key, just_before, key_before, sure_start
 from thence.store.service_failures import Describe, Failure, describe_failure, parse_failure
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _TEMPORARY = "tmp/"
 _PAGE = 1_000
 # How much of the end of an object is read to save a request that would only ask for its size.
 _SMALL_TAIL = 256 * 1024
-_CHARACTERS = sorted(string.ascii_letters + string.digits + "!#$%&'()+,-.;=@[]_{}~")  # of keys
 
 HTTP_OPTIONS: dict[str, Any] = {
     "connect_timeout": "10s",
@@ -80,6 +79,8 @@ class BucketStore:
         bucket: The name of the bucket, for errors.
         prefix: What all keys in the bucket begin with; no `/` at either end.
         describe: The error for a failure of this service, or None for the usual one.
+        ordered: Whether the service lists by key, as AWS does; else a listing is sorted here
+            (SeaweedFS goes folder by folder).
         suffix_ranges: Whether the service understands "the last n bytes" (Azure does not).
         token: Makes names of temporary objects, which nobody may have used before.
     """
@@ -92,6 +93,7 @@ class BucketStore:
         bucket: str,
         prefix: str = "",
         describe: Describe = lambda _: None,
+        ordered: bool = True,
         suffix_ranges: bool = True,
         token: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
@@ -100,6 +102,7 @@ class BucketStore:
         self._bucket = bucket
         self._root = f"{prefix}/" if prefix else ""
         self._describe = describe
+        self._ordered = ordered
         self._suffix_ranges = suffix_ranges
         self._token = token
         self._reached = False  # the service has answered something
@@ -152,7 +155,7 @@ class BucketStore:
             data = self._ask(f"read {key!r}", key, lambda: self._download(path, wanted))
         except _BeyondTheEnd:
             return b""
-        return data if start >= 0 else data[: max(0, length - max(0, -start - len(data)))]
+        return data[:length]
 
     def create(self, key: str, parts: Sequence[Bytes]) -> None:
         """As `Store.create`.
@@ -243,12 +246,27 @@ class BucketStore:
             Denied: No right to list.
             StorageError: The service failed, or could not be reached.
         """
+        folder = prefix[: prefix.rfind("/") + 1]
+        if folder and not is_key(folder[:-1]):
+            return
+        if not after.startswith(folder):
+            if after > folder:
+                return
+            after = ""
+        if not self._ordered:
+            after_surely = folder + sure_start(after[len(folder) :])
+        else:
+            after_surely = key_before(after)
+        begin = max(just_before(prefix), after_surely)
+        found = self._pages(prefix, folder, begin)
+        for info in found if self._ordered else in_order(found, folder):
+            if info.key > after:
+                yield info
+
+    def _pages(self, prefix: str, folder: str, begin: str) -> Iterator[ObjectInfo]:
+        """What the service lists, in its own order: that of keys, or folder by folder."""
         import obstore
 
-        folder = prefix.rpartition("/")[0]
-        if folder and not _is_key(folder):
-            return
-        begin = max(_just_before(prefix), _key_before(after))
         action = f"list {prefix!r}" if prefix else "list the objects"
         pages: Any = self._ask(
             action,
@@ -256,7 +274,7 @@ class BucketStore:
             lambda: obstore.list(
                 self._clients.quick,
                 (self._root + folder).rstrip("/") or None,
-                offset=self._root + begin if begin else None,
+                offset=self._root + begin if len(begin) > len(folder) else None,
                 chunk_size=_PAGE,
             ),
         )
@@ -264,9 +282,9 @@ class BucketStore:
             for meta in page:
                 key = meta["path"][len(self._root) :]
                 if key.startswith(prefix):
-                    if key > after and not key.startswith(_TEMPORARY) and _is_key(key):
+                    if not key.startswith(_TEMPORARY) and is_key(key):
                         yield ObjectInfo(key, meta["size"], _seconds(meta))
-                elif key > prefix:
+                elif key[len(folder) :].partition("/")[0] > prefix[len(folder) :]:
                     return
 
     def delete(self, key: str) -> None:
@@ -323,12 +341,26 @@ class BucketStore:
         import obstore
 
         client = self._clients.quick if len(data) <= _MIB else self._clients.patient
-        self._ask(
-            f"create {key!r}",
-            key,
-            lambda: obstore.put(client, path, data, mode="create", use_multipart=False),
-            writes=True,
-        )
+        try:
+            self._ask(
+                f"create {key!r}",
+                key,
+                lambda: obstore.put(client, path, data, mode="create", use_multipart=False),
+                writes=True,
+            )
+        except AlreadyExists:
+            self._refuse_folder(key)
+            raise
+
+    def _refuse_folder(self, key: str) -> None:
+        """Tell an object from a folder: SeaweedFS says the same of both."""
+        if self.head(key) is None and next(self.list(f"{key}/"), None) is not None:
+            raise InvalidInput(
+                f"cannot create {key!r}",
+                why="There are objects below it, and this service holds no object beside a folder "
+                "of the same name.",
+                about=key,
+            )
 
     def _upload(self, path: str, data: bytes | memoryview | Path) -> None:
         """Put it there whether or not there is an object, in parts if it is large."""
@@ -424,28 +456,3 @@ def _joined(parts: Sequence[Bytes]) -> bytes | memoryview:
 def _seconds(meta: Any) -> float:
     # An answer to HEAD has whole seconds, a listing may have fractions; both must say the same.
     return float(int(meta["last_modified"].timestamp()))
-
-
-def _is_key(text: str) -> bool:
-    try:
-        check_key(text)
-    except InvalidInput:
-        return False
-    return True
-
-
-def _key_before(text: str) -> str:
-    """The longest key that the text begins with: it sorts before the text, or is it."""
-    end = len(text)
-    while end and not _is_key(text[:end]):
-        end -= 1
-    return text[:end]
-
-
-def _just_before(prefix: str) -> str:
-    """A key that sorts before all that begin with the prefix, and after most of the others."""
-    folder, slash, name = prefix.rpartition("/")
-    lower = [char for char in _CHARACTERS if name and char < name[-1]]
-    if not lower:
-        return folder
-    return _key_before(folder + slash + name[:-1] + lower[-1] + "~~~")
