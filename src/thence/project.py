@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thence.execution import annotating, giving, keeping
+from thence.execution import annotating, giving, keeping, opening
 from thence.execution.giving import Given
 from thence.execution.keeping import Metadata, SavedVersion
-from thence.execution.site import Site, find_root, make_site, open_site
+from thence.execution.site import Site
 from thence.index import artifacts as artifact_questions
 from thence.index import runs as run_questions
 from thence.index import status as status_questions
@@ -59,27 +59,34 @@ class Project:
     # Opening
 
     @classmethod
-    def init(cls, folder: PathLike = ".") -> "Project":
-        """Make a project in a folder, with its store in `.thence/store`.
+    def init(cls, folder: PathLike = ".", *, store: str | None = None) -> "Project":
+        """Make a project in a folder, or join the one in a store elsewhere.
 
         Adds `.thence/` to `.gitignore` where the folder is in a Git repository.
 
+        Args:
+            folder: Of the project.
+            store: URL of its home, `.thence/store` without; a project that is there is joined.
+
         Raises:
             AlreadyExists: There is a project in the folder.
-            Denied: The folder may not be written to.
-            StorageError: The file system does not keep a promise that a store needs.
+            Denied: The folder or the store may not be written to.
+            StorageError: The store does not keep a promise that a project needs, or failed.
         """
-        return cls(make_site(Path(folder).expanduser().resolve()))
+        root = Path(folder).expanduser().resolve()
+        if store is None:
+            return cls(opening.make_site(root))
+        return cls(opening.join_site(root, store, create=True))
 
     @classmethod
     def open(cls, location: PathLike | None = None) -> "Project":
-        """Open the project in a folder; without one, `THENCE_PROJECT`, or upward from here.
+        """Open the project in a folder or at a URL; `THENCE_PROJECT`, or upward from here.
 
         Raises:
             NotFound: There is none; the hint tells how to make one.
             FormatTooNew: It was made by a newer thence.
         """
-        return cls(open_site(find_root(location)))
+        return cls(opening.find_site(location))
 
     def refresh(self, *, full: bool = False) -> Refreshed:
         """Bring the index up to date with the store; `full` rebuilds it from nothing.

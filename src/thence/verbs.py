@@ -30,7 +30,7 @@ PathLike = str | os.PathLike[str]
 _log = logging.getLogger(__name__)
 
 # By folder and process: a connection to the index must not be carried over a fork.
-_projects: dict[tuple[Path, int], "Project"] = {}
+_projects: dict[tuple[str | Path, int], "Project"] = {}
 # What was loaded before a run was open; it becomes an input of the run that is opened then.
 _loaded: dict[PathLike, None] = {}
 _said_lost = False
@@ -214,18 +214,23 @@ def _current() -> "Project":
         FormatTooNew: It was made by a newer thence.
         Denied: There is none, and none can be made here.
     """
-    from thence.execution.site import PROJECT_VARIABLE, find_root
+    from thence.execution.opening import PROJECT_VARIABLE, find_root, is_url
     from thence.project import Project
 
-    try:
-        root = find_root()
-    except NotFound:
-        if os.environ.get(PROJECT_VARIABLE):
-            raise
-        root = _beside_the_script()
-    key = root, os.getpid()
+    given = os.environ.get(PROJECT_VARIABLE)
+    where: str | Path
+    if given and is_url(given):
+        where = given
+    else:
+        try:
+            where = find_root()
+        except NotFound:
+            if given:
+                raise
+            where = _beside_the_script()
+    key = where, os.getpid()
     if key not in _projects:
-        _projects[key] = Project.open(root)
+        _projects[key] = Project.open(where)
     return _projects[key]
 
 

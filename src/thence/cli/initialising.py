@@ -9,27 +9,40 @@ from thence.cli.verb import Invocation, verb
 __all__ = ["init"]
 
 
-@verb("init", examples=["thence init", "thence init papers/fraud"], statuses=(5,))
+@verb(
+    "init",
+    examples=["thence init", "thence init papers/fraud", "thence init --store s3://bucket/team"],
+    statuses=(5,),
+)
 @click.argument("folder", required=False)
-def init(invocation: Invocation, *, folder: str | None) -> None:
+@click.option("--store", metavar="URL", help="Let the project live in a store elsewhere.")
+def init(invocation: Invocation, *, folder: str | None, store: str | None) -> None:
     """Make a project in a folder.
 
-    All that is saved goes into FOLDER/.thence (here, if no FOLDER is given). Where Git looks after
-    the folder, .thence/ is added to .gitignore.
+    All that is saved goes into FOLDER/.thence (here, if no FOLDER is given), or into the store at
+    the URL: s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, or a path. A project
+    that is there already is joined. Where Git looks after the folder, .thence/ is added to
+    .gitignore.
     """
     from thence.project import Project
 
     invocation.log_to_stderr()
-    where = Path(folder) if folder is not None else invocation.folder or Path()
+    where = Path(folder if folder is not None else invocation.location or "")
     ignored = where / ".gitignore"
     before = _read(ignored)
-    project = Project.init(where)
+    project = Project.init(where, store=store)
     output = invocation.output
-    output.record("project", {"root": str(project.root)})
-    output.done(f"made a project in {project.root}")
+    known = len(project.ls()) if store is not None else 0
+    output.record("project", {"root": str(project.root), "store": project.site.vault.store.url})
+    if store is None:
+        output.done(f"made a project in {project.root}")
+    elif known:
+        output.done(f"joined the project in {store}: {known} artifact{'s' * (known != 1)}")
+    else:
+        output.done(f"{project.root} works in the project in {store}")
     if _read(ignored) != before:
         output.done("added .thence/ to .gitignore")
-    output.done("next: thence save PATH, or thence run COMMAND")
+    output.done("next: thence ls" if known else "next: thence save PATH, or thence run COMMAND")
 
 
 def _read(path: Path) -> bytes | None:

@@ -1,7 +1,6 @@
 """What all verbs share: options, help that ends with exit statuses, the invocation they act in."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,14 +33,14 @@ class Invocation:
 
     Attributes:
         output: Where its answers go.
-        folder: Given with `--project`.
+        location: Given with `--project`.
         command: What is carried out: `thence save`.
         keeps_stdout_free: Objects and errors go to stderr, because stdout is the user's program's.
     """
 
     def __init__(self) -> None:
         self.output = Output()
-        self.folder: Path | None = None
+        self.location: str | None = None
         self.command = "thence"
         self.keeps_stdout_free = False
 
@@ -55,7 +54,7 @@ class Invocation:
         from thence.project import Project
 
         self.log_to_stderr()
-        return Project.open(self.folder)
+        return Project.open(self.location)
 
     def log_to_stderr(self) -> None:
         """Show what the library says of itself: warnings, and more with `-v`."""
@@ -85,7 +84,7 @@ def _set_verbose(ctx: click.Context, param: click.Parameter, value: int) -> None
 
 def _set_project(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        _invocation(ctx).folder = Path(value)
+        _invocation(ctx).location = value
 
 
 def _shared() -> list[click.Option]:
@@ -102,11 +101,11 @@ def _shared() -> list[click.Option]:
         ),
         click.Option(
             ["--project"],
-            metavar="DIR",
+            metavar="DIR|URL",
             is_eager=True,
             expose_value=False,
             callback=_set_project,
-            help="The project's folder, instead of looking upward from here.",
+            help="The project's folder or store, instead of looking upward from here.",
         ),
         click.Option(
             ["-q", "--quiet"],

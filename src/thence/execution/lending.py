@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from thence.execution import live
 from thence.execution.keeping import version_of
-from thence.execution.site import Site, make_site
+from thence.execution.opening import make_site
+from thence.execution.site import Site
 from thence.index.views import VersionDetail
 from thence.model.names import ArtifactName
 from thence.model.records import FileUse, RunSealed, decode_entry

@@ -14,6 +14,7 @@ __all__ = [
     "MIRROR_KEY",
     "OpenedProject",
     "ProjectFile",
+    "copy_project",
     "make_project",
     "open_project",
     "read_project",
@@ -87,6 +88,27 @@ def make_project(store: Store, *, project_id: str, now: datetime) -> ProjectFile
             hint="Use it as it is, or choose an empty place.",
         ) from None
     return project
+
+
+def copy_project(source: Store, target: Store) -> None:
+    """Make the project of one store also that of another, byte for byte.
+
+    Raises:
+        NotFound: The source holds no project.
+        AlreadyExists: The target holds another one.
+        StorageError: A store failed.
+        Denied: The target may not be written to.
+    """
+    data = source.get(_KEY)
+    try:
+        target.create(_KEY, [data])
+    except AlreadyExists:
+        if target.get(_KEY) != data:
+            raise AlreadyExists(
+                f"there is another project in {target.url}",
+                why="Its project.json is not the one that was to be copied there.",
+                hint="Choose an empty place.",
+            ) from None
 
 
 def read_project(store: Store) -> ProjectFile:

@@ -1,0 +1,292 @@
+"""Opening projects: the one in a folder, its home elsewhere, or one that is only a URL."""
+
+import getpass
+import os
+import re
+import shutil
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from thence.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from thence.execution.home import HOME_FILE, Home, read_home, write_home
+from thence.execution.site import LOCAL, Site
+from thence.index.database import Index
+from thence.store.base import Store
+from thence.store.cache import DEFAULT_LIMIT, Cache
+from thence.store.failures import failures_of
+from thence.store.open import connect, is_remote, open_store, probe
+from thence.store.wrap import ReadOnly
+from thence.vault.artifacts import Artifacts
+from thence.vault.layout import (
+    ProjectFile,
+    copy_project,
+    make_project,
+    open_project,
+    read_project,
+)
+from thence.vault.vault import Vault
+
+__all__ = [
+    "PROJECT_VARIABLE",
+    "find_root",
+    "find_site",
+    "is_url",
+    "join_site",
+    "make_clone",
+    "make_site",
+    "open_home",
+    "open_site",
+    "open_url",
+]
+
+PROJECT_VARIABLE = "THENCE_PROJECT"
+AUTHOR_VARIABLE = "THENCE_AUTHOR"
+CACHE_VARIABLE = "THENCE_CACHE_SIZE"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)I?B?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def is_url(location: str | os.PathLike[str]) -> bool:
+    """Whether it is the URL of a store, and not a path."""
+    return (
+        isinstance(location, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", location) is not None
+    )
+
+
+def find_root(location: str | os.PathLike[str] | None = None) -> Path:
+    """The project at a folder; without one given, `THENCE_PROJECT`, or upward from here.
+
+    Raises:
+        NotFound: There is none; the hint tells how to make one.
+    """
+    given = location or os.environ.get(PROJECT_VARIABLE)
+    start = Path(given or ".").expanduser().resolve()
+    for folder in (start,) if given else (start, *start.parents):
+        if _has_store(folder / LOCAL) or (folder / LOCAL / HOME_FILE).is_file():
+            return folder
+    raise NotFound(
+        f"there is no project in {start}" + ("" if given else " or above it"),
+        why="No folder named .thence was found.",
+        hint="Make one here: thence init",
+        about=str(start),
+    )
+
+
+def find_site(location: str | os.PathLike[str] | None = None) -> Site:
+    """Open the project in a folder or at a URL; without either, as `find_root` finds it.
+
+    Raises:
+        As `find_root`, `open_site` and `open_url`.
+    """
+    given = location or os.environ.get(PROJECT_VARIABLE)
+    if given is not None and is_url(given):
+        return open_url(str(given))
+    return open_site(find_root(given))
+
+
+def _has_store(local: Path) -> bool:
+    return (local / "store" / "project.json").is_file()
+
+
+def make_site(root: Path) -> Site:
+    """Make a project in a folder, with its store in `.thence/store`.
+
+    Raises:
+        AlreadyExists: There is a project.
+        Denied: The folder may not be written to.
+        StorageError: The file system does not keep a promise that a store needs.
+    """
+    _refuse_project_in(root, hint="Use it as it is, or choose an empty place.")
+    store = open_store(root / LOCAL / "store", create=True)
+    probe(store)
+    make_project(store, project_id=os.urandom(16).hex(), now=datetime.now(UTC))
+    _ignore_in_git(root)
+    return open_site(root)
+
+
+def join_site(root: Path, url: str, *, create: bool) -> Site:
+    """Let a folder work in a project that is in a store elsewhere.
+
+    Args:
+        root: The folder.
+        url: Of the store.
+        create: Make a project there if there is none, after proving that the store can hold one.
+
+    Raises:
+        AlreadyExists: There is a project in the folder.
+        NotFound: There is no project in the store, and none is to be made.
+        Denied: The folder or the store may not be written to.
+        StorageError: The store does not keep a promise that a project needs, or cannot be reached.
+        InvalidInput: Not a URL of a store.
+    """
+    _refuse_project_in(root, hint="To bring it to a store elsewhere: thence push URL")
+    store = connect(url, create=create)
+    project = _found_or_made(store) if create else read_project(store)
+    write_home(root / LOCAL, Home(url=store.url, project=project.id))
+    _ignore_in_git(root)
+    return open_site(root)
+
+
+def make_clone(root: Path, url: str, *, only: tuple[str, ...] = ()) -> Site:
+    """Make an empty clone; what is in the home comes by pulling.
+
+    Where the folder is a clone of this home already, it is opened: cloning goes on.
+
+    Raises:
+        AlreadyExists: There is another project in the folder.
+        NotFound: There is no project in the store.
+        Denied: The folder may not be written to, or the store not be read.
+        StorageError: The store cannot be reached.
+        InvalidInput: Not a URL of a store.
+    """
+    store = connect(url)
+    project = read_project(store)
+    local = root / LOCAL
+    home = Home(url=store.url, project=project.id, only=only)
+    if _has_store(local) and read_home(local) == home:
+        return open_site(root)
+    _refuse_project_in(root, hint="Clone into an empty folder: thence clone URL FOLDER")
+    # It gets its name when it is whole: half of it would look like a project of another mode.
+    unfinished = local.with_name(f"{LOCAL}.{os.getpid()}.new")
+    with failures_of(f"cannot make {local}", about=str(local)):
+        try:
+            write_home(unfinished, home)
+            copy_project(store, open_store(unfinished / "store", create=True))
+            unfinished.rename(local)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    _ignore_in_git(root)
+    return open_site(root)
+
+
+def _refuse_project_in(root: Path, *, hint: str) -> None:
+    local = root / LOCAL
+    if _has_store(local) or (local / HOME_FILE).is_file():
+        raise AlreadyExists(
+            f"there is a project in {root}",
+            why=f"It has a folder {LOCAL}.",
+            hint=hint,
+            about=str(root),
+        )
+
+
+def _found_or_made(store: Store) -> ProjectFile:
+    try:
+        return read_project(store)
+    except NotFound:
+        probe(store)
+    try:
+        return make_project(store, project_id=os.urandom(16).hex(), now=datetime.now(UTC))
+    except AlreadyExists:
+        return read_project(store)  # somebody else was faster
+
+
+def open_url(url: str) -> Site:
+    """Open the project in a store, with a folder of its own among the user's caches.
+
+    Raises:
+        NotFound: There is no project.
+        Denied: The store may not be read.
+        StorageError: It cannot be reached.
+        InvalidInput: Not a URL of a store.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = base / "thence" / "projects" / sha256(url.encode()).hexdigest()[:16]
+    if (root / LOCAL / HOME_FILE).is_file():
+        return open_site(root)
+    return join_site(root, url, create=False)
+
+
+def open_site(root: Path) -> Site:
+    """Open the project in a folder.
+
+    Raises:
+        NotFound: There is none.
+        FormatTooNew: It was made by a newer thence.
+        DataDamaged: Its project.json cannot be read.
+        Conflict: Its home holds another project by now.
+        StorageError: Its home cannot be reached.
+    """
+    local = root / LOCAL
+    home = read_home(local)
+    if home is None or _has_store(local):
+        store = open_store(local / "store")
+        read_project(store)
+        vault = Vault(store, local / "cache", clone=home is not None)
+    else:
+        store = _open_home_store(home)
+        if remote := is_remote(store.url):
+            store = Cache(store, local / "cache" / "pages", limit_bytes=_cache_limit())
+        vault = Vault(store, local / "cache", remote=remote)
+    author = os.environ.get(AUTHOR_VARIABLE) or _user()
+    index = Index(local / "cache" / "index.sqlite")
+    if vault.remote:
+        # Spares most of the requests that finding the end of a log takes.
+        vault.numbered.known_tail = lambda log: index.progress(log).through
+    return Site(root, local, vault, Artifacts(vault, author=author), index, author, home)
+
+
+def _cache_limit() -> int:
+    text = os.environ.get(CACHE_VARIABLE)
+    if text is None:
+        return DEFAULT_LIMIT
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise InvalidInput(
+            f"not a size: {CACHE_VARIABLE}={text!r}",
+            hint=f"Write for example {CACHE_VARIABLE}=20GB, or leave it out for 10 GB.",
+        )
+    return int(float(found.group(1)) * _UNITS[found.group(2).upper()])
+
+
+def open_home(local: Path, home: Home) -> Vault:
+    """The vault of a clone's home.
+
+    Args:
+        local: The clone's `.thence`, which has room for what is learnt of the home.
+        home: Which one.
+
+    Raises:
+        NotFound: There is no project there (any more).
+        FormatTooNew: It was made by a newer thence.
+        Conflict: It is another project by now.
+        Denied: The store may not be read.
+        StorageError: It cannot be reached.
+    """
+    store = _open_home_store(home)
+    return Vault(store, local / "cache" / "home", remote=is_remote(store.url))
+
+
+def _open_home_store(home: Home) -> Store:
+    store = connect(home.url)
+    project = open_project(store)
+    if project.file.id != home.project:
+        raise Conflict(
+            f"{store.url} holds another project than this folder belongs to",
+            why=f"Its id is {project.file.id[:12]}, not {home.project[:12]}.",
+            hint="Join it in an empty folder: thence init --store URL",
+            about=store.url,
+        )
+    return ReadOnly(store) if project.is_mirror else store
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"  # a container may run under a number without a name
+
+
+def _ignore_in_git(root: Path) -> None:
+    """Add `.thence/` to the folder's `.gitignore`, if Git looks after the folder."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return
+    path = root / ".gitignore"
+    text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+    if any(line.strip().rstrip("/") in {LOCAL, f"/{LOCAL}"} for line in text.splitlines()):
+        return
+    if text and not text.endswith("\n"):
+        text += "\n"
+    path.write_text(f"{text}{LOCAL}/\n", "utf-8", "surrogateescape")
