@@ -140,9 +140,14 @@ class Logs:
         for _, data in self.after(log, 0):
             yield decode_entry(data)
 
-    def tail(self, log: str) -> int:
-        """The number of the last entry, 0 for none: gallop and bisect, as there are no gaps."""
-        low = self._tails.get(log) or self.known_tail(log)
+    def tail(self, log: str, *, since: int = 0) -> int:
+        """The number of the last entry, 0 for none: gallop and bisect, as there are no gaps.
+
+        Args:
+            log: Which log.
+            since: The number of an entry that is known to be there.
+        """
+        low = max(since, self._tails.get(log) or self.known_tail(log))
         step = 1
         while self._store.head(entry_key(log, low + step)) is not None:
             low += step
@@ -203,7 +208,9 @@ class Logs:
 
         return self._append(log, own_id, encoded)
 
-    def append_bytes(self, log: str, entry: Entry, data: bytes, *, since: int) -> Appended:
+    def append_bytes(
+        self, log: str, entry: Entry, data: bytes, *, since: int, tries: int = _TRIES
+    ) -> Appended:
         """Append an entry as it is; if a try before this one got there, that one counts.
 
         Args:
@@ -211,14 +218,15 @@ class Logs:
             entry: What is in the bytes.
             data: The bytes of the entry.
             since: The number of an entry that is there, or 0; up to it there is no earlier try.
+            tries: How many numbers to try; with 1 it becomes entry `since` + 1, or none at all.
 
         Raises:
-            Conflict: Others were faster a thousand times.
+            Conflict: Others were faster each time.
             StorageError: The store failed; whether the entry is there is not known.
         """
         # From one number to the next, none left out: so two that append the same entry at once meet
         # at the same number, and one of them finds the other's.
-        for number in range(since + 1, since + 1 + _TRIES):
+        for number in range(since + 1, since + 1 + tries):
             if self._create(log, number, entry.id, data):
                 self._tails[log] = max(number, self._tails.get(log, 0))
                 return Appended(log, number, entry, data)

@@ -116,10 +116,10 @@ class CloneLogs(Logs):
             if waiting.number > number and (data := self._outbox.read(log, waiting.number)):
                 yield waiting.number, data
 
-    def tail(self, log: str) -> int:
+    def tail(self, log: str, *, since: int = 0) -> int:
         """The number of the last entry, 0 for none."""
         waiting = self._outbox.waiting(log)
-        return waiting[-1].number if waiting else super().tail(log)
+        return waiting[-1].number if waiting else super().tail(log, since=since)
 
     def all(self, prefix: str = "refs/") -> Iterator[tuple[str, int]]:
         """Every entry below a prefix as (log, number): those of the outbox after all others."""

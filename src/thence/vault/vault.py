@@ -45,6 +45,7 @@ class Vault:
         numbered: The logs as they lie in the store, with the numbers that the home gave.
         logs: The logs as whoever works here sees them: in a clone, `numbered` and the outbox.
         outbox: What waits for the home; None where the store is the home.
+        cache: The local folder for what may be lost.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Vault:
     ) -> None:
         self.store = store
         self.remote = remote
-        self._cache = cache
+        self.cache = cache
         self._clock = clock
         self._entropy = entropy
         self.directory = Directory(store, cache, new_name=self.new_id, remote=remote)
@@ -83,7 +84,7 @@ class Vault:
     def writer(self, *, lanes: int | None = None) -> Writer:
         """A session of writing content; see `Writer`."""
         self.directory.refresh()
-        staging = self._cache / "staging"
+        staging = self.cache / "staging"
         sweep(staging, clock=self._clock)
         return Writer(
             self.store,
