@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import fake_gcs as fake_gcs_server
+import moto_s3 as moto_server
+import rclone_s3 as rclone_server
+import seaweed as seaweed_server
 from workshop import Workshop
 
 NewWorkshop = Callable[[], Workshop]
@@ -24,3 +28,39 @@ def module_workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worksh
     made = Workshop(tmp_path_factory.mktemp("shared") / "project")
     yield made
     made.project.site.index.close()
+
+
+@pytest.fixture(scope="session")
+def fake_gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_gcs_server.FakeGcs]:
+    """An emulator of Google Cloud Storage."""
+    if reason := fake_gcs_server.available():
+        pytest.skip(reason)
+    with fake_gcs_server.fake_gcs(tmp_path_factory.mktemp("fake-gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[seaweed_server.S3Server]:
+    """SeaweedFS, with a bucket named `thence`."""
+    if reason := seaweed_server.available():
+        pytest.skip(reason)
+    with seaweed_server.seaweed() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[seaweed_server.S3Server]:
+    """moto as an S3 service, with a bucket named `thence`."""
+    if reason := moto_server.available():
+        pytest.skip(reason)
+    with moto_server.moto_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_s3() -> Iterator[seaweed_server.S3Server]:
+    """`rclone serve s3`, which ignores preconditions, with a bucket named `thence`."""
+    if reason := rclone_server.available():
+        pytest.skip(reason)
+    with rclone_server.rclone_s3() as server:
+        yield server

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ _PAGE = 1_000
 # How much of the end of an object is read to save a request that would only ask for its size.
 _SMALL_TAIL = 256 * 1024
 
-HTTP_OPTIONS: dict[str, Any] = {
+HTTP_OPTIONS: Mapping[str, Any] = {
     "connect_timeout": "10s",
     # The library would end every request after 30 s, and with it each large upload over a slow
     # line; what ends a request here is silence.
@@ -40,7 +40,7 @@ HTTP_OPTIONS: dict[str, Any] = {
 }
 """Options of obstore's HTTP client that every store wants."""
 
-NO_RETRIES: dict[str, Any] = {"max_retries": 0}
+NO_RETRIES: Any = {"max_retries": 0}
 """obstore would repeat requests by itself, uncounted and with a budget of its own; `Retry` does."""
 
 
@@ -155,6 +155,10 @@ class BucketStore:
             data = self._ask(f"read {key!r}", key, lambda: self._download(path, wanted))
         except _BeyondTheEnd:
             return b""
+        except _RangeIgnored:
+            data = self.get(key)
+            start = max(0, len(data) + start) if start < 0 else start
+            return data[start : start + length]
         return data[:length]
 
     def create(self, key: str, parts: Sequence[Bytes]) -> None:
@@ -233,7 +237,7 @@ class BucketStore:
             self._ask(action, key, lambda: self._download(path, (0, 1)))
         except NotFound:
             return None
-        except _BeyondTheEnd:
+        except (_BeyondTheEnd, _RangeIgnored):
             pass  # it is there by now, and empty
         if failure.status == 404:
             return self.head(key)
@@ -419,6 +423,9 @@ class BucketStore:
         if failure.status == 416:
             self._bucket_seen = True
             raise _BeyondTheEnd
+        if "non-partial response" in failure.raw:
+            self._bucket_seen = True
+            raise _RangeIgnored
         raise self._error(failure)
 
     def _failure(self, error: Exception, action: str, key: str | None, *, writes: bool) -> Failure:
@@ -445,6 +452,10 @@ class BucketStore:
 
 class _BeyondTheEnd(Exception):
     """The range begins where the object ends, or later."""
+
+
+class _RangeIgnored(Exception):
+    """The service gave the whole object: moto does that of empty ones, some proxies of all."""
 
 
 def _joined(parts: Sequence[Bytes]) -> bytes | memoryview:

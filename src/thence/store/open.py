@@ -13,12 +13,14 @@ from thence.errors import AlreadyExists, InvalidInput, StorageError, ThenceError
 from thence.store.base import Store
 from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
+from thence.store.url import SCHEMES, StoreUrl, parse_store_url
+from thence.store.wrap import Around, Counter, Retry, Trace
 
-__all__ = ["connect", "is_remote", "open_store", "probe"]
+__all__ = ["connect", "is_remote", "open_store", "probe", "requests_of"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_REMOTE = frozenset({"s3", "gs", "gcs", "az", "azure", "abfs", "abfss", "http", "https"})
+_LATER = frozenset({"http", "https"})
 _WRITERS = 16
 
 
@@ -26,15 +28,19 @@ def open_store(url: str | os.PathLike[str], *, create: bool = False) -> Store:
     """The store at a URL.
 
     Args:
-        url: `file:///srv/data`, `memory://name` (within this process, the same name is the same
-            store), or a path; a path may begin with `~`.
-        create: Make the folder of a local store if there is none. A memory store is always there.
+        url: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, each perhaps with
+            options (`?endpoint=https://storage.example.org`), `file:///srv/data`,
+            `memory://name` (within this process, the same name is the same store), or a path; a
+            path may begin with `~`.
+        create: Make the folder of a local store if there is none. A memory store is always there,
+            and a bucket is never made.
 
     Raises:
         InvalidInput: Not a URL of a store, or of a kind that this version does not open.
         NotFound: There is no such folder.
-        Denied: The folder may not be read, or made.
+        Denied: The folder may not be read, or made; or there are no credentials for the bucket.
         StorageError: The folder cannot be read, or made.
+        MissingExtra: A library for this kind of store is not installed.
     """
     text = os.fspath(url)
     found = _SCHEME.match(text)
@@ -56,25 +62,73 @@ def open_store(url: str | os.PathLike[str], *, create: bool = False) -> Store:
                 position=found.end(),
             )
         return MemoryStore.shared(rest)
+    if scheme in SCHEMES:
+        return _open_bucket(parse_store_url(text))
     raise InvalidInput(
-        f"not a store that this version opens: {text!r}",
+        f"not a store that this version opens: {scheme}://…",  # the rest may hold a password
         why=f"Stores of the kind {scheme}:// come in a later version."
-        if scheme in _REMOTE
+        if scheme in _LATER
         else f"There is no kind of store called {scheme}://.",
-        hint="Use a path, file:///path or memory://name.",
-        text=text,
-        position=0,
+        hint="Use a path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or "
+        "file:///path.",
     )
 
 
 def connect(url: str | os.PathLike[str], *, create: bool = False) -> Store:
-    """As `open_store`; calls of a store that is not on this machine are counted and repeated."""
-    return open_store(url, create=create)
+    """The store at a URL, for work with it: what fails for a moment is tried again.
+
+    A bucket comes as `Retry(Trace(store))`, so that `requests_of` counts what really went over the
+    network; any other store comes as it is.
+
+    Args:
+        url: As for `open_store`.
+        create: As for `open_store`.
+
+    Raises:
+        InvalidInput: Not a URL of a store, or of a kind that this version does not open.
+        NotFound: There is no such folder.
+        Denied: The folder may not be read, or made; or there are no credentials for the bucket.
+        StorageError: The folder cannot be read, or made.
+        MissingExtra: A library for this kind of store is not installed.
+    """
+    store = open_store(url, create=create)
+    return Retry(Trace(store)) if is_remote(store) else store
 
 
-def is_remote(url: str) -> bool:
-    """Whether each call of the store at a URL is a request to a server."""
-    return not url.startswith(("file:", "memory:"))
+def requests_of(store: Store) -> dict[str, Counter]:
+    """Calls, bytes, seconds and failures so far by method; empty where nothing counts them.
+
+    A listing is one call, however many pages it has.
+    """
+    inner: object = store
+    while isinstance(inner, Around):
+        if isinstance(inner, Trace):
+            return inner.counters
+        inner = inner.inner
+    return {}
+
+
+def is_remote(store: Store | str | os.PathLike[str]) -> bool:
+    """Whether each call goes over a network: neither a folder nor in memory."""
+    url = store.url if isinstance(store, Store) else os.fspath(store)
+    found = _SCHEME.match(url)
+    return found is not None and found.group(1).lower() not in {"file", "memory"}
+
+
+def _open_bucket(url: StoreUrl) -> Store:
+    # Each library takes time to import, and may not be there.
+    where = (url.bucket, url.prefix, url.options, str(url))
+    if url.scheme == "s3":
+        from thence.store.s3 import open_s3
+
+        return open_s3(*where)
+    if url.scheme == "gs":
+        from thence.store.gcs import open_gcs
+
+        return open_gcs(*where)
+    from thence.store.azure import open_azure
+
+    return open_azure(*where)
 
 
 def _path_of(text: str, rest: str) -> str:
@@ -146,7 +200,9 @@ def _prove(store: Store, key: str) -> None:
     won = [payload for payload, outcome in zip(payloads, outcomes, strict=True) if outcome]
     if len(won) > 1:
         raise _broken(
-            store, f"{len(won)} of {_WRITERS} writers created the same object at the same time"
+            store,
+            f"it ignores preconditions: {len(won)} of {_WRITERS} racing writers were told that "
+            "they created the same object",
         )
     if not won and store.head(key) is None:
         raise _broken(store, f"none of {_WRITERS} writers could create a new object")
@@ -167,6 +223,9 @@ def _broken(store: Store, promise: str) -> StorageError:
     return StorageError(
         f"{store.url} cannot hold a project",
         why=f"It breaks a promise that thence relies on: {promise}.",
-        hint="Use another file system or server, or a newer version of this one.",
+        hint="Use another service, or a newer version of this one: docs/how-to/stores.md says "
+        "which ones were tested."
+        if is_remote(store)
+        else "Use another file system or server, or a newer version of this one.",
         about=store.url,
     )

@@ -63,6 +63,11 @@ class Around:
         return f"{type(self).__name__}({self._store!r})"
 
     @property
+    def inner(self) -> Store:
+        """The store inside."""
+        return self._store
+
+    @property
     def url(self) -> str:
         """The URL of the store inside."""
         return self._store.url
