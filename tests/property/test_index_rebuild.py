@@ -35,7 +35,9 @@ from thence.model.records import (
     Verdict,
     Version,
     VersionEdit,
+    encode_entry_bytes,
     encode_lines,
+    seal,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -175,30 +177,28 @@ records_of_aliases = st.builds(
     note=notes,
 )
 
+LOGS: list[tuple[str, st.SearchStrategy[Record]]] = [
+    *((f"refs/artifacts/{key}/@", pooled | versions(names)) for key in KEYS),
+    *((f"refs/artifacts/{key}/@edits", records_of_edits) for key in KEYS),
+    *((f"refs/aliases/{key}/@{alias}", records_of_aliases) for key in KEYS for alias in ALIASES),
+    *((f"refs/runs/{run}", records_of_runs) for run in RUNS),
+    ("refs/elsewhere", pooled),
+]
 UNKNOWN = {"type": "blessing", "of": "the fleet", "größe": 1}
 
 
-def _encoded(record: Record | dict[str, Any], at: datetime, by: str) -> bytes:
-    return codec.encode({"at": at, "by": by, "entry": "e", "record": record})
+def encoded(
+    record: Record | dict[str, Any], at: datetime, by: str, *, entry_id: str = "e"
+) -> bytes:
+    return encode_entry_bytes(entry_id, at, by, codec.encode(record))
 
 
 @st.composite
 def items(draw: st.DrawFn) -> list[LogItem]:
     """Logs without gaps, with a few entries that are damaged, unknown or misplaced."""
-    logs: list[tuple[str, st.SearchStrategy[Record]]] = [
-        *((f"refs/artifacts/{key}/@", pooled | versions(names)) for key in KEYS),
-        *((f"refs/artifacts/{key}/@edits", records_of_edits) for key in KEYS),
-        *(
-            (f"refs/aliases/{key}/@{alias}", records_of_aliases)
-            for key in KEYS
-            for alias in ALIASES
-        ),
-        *((f"refs/runs/{run}", records_of_runs) for run in RUNS),
-        ("refs/elsewhere", pooled),
-    ]
     # Few logs at a time, so that entries meet each other.
     logs = draw(
-        st.lists(st.sampled_from(logs), min_size=1, max_size=3, unique_by=lambda log: log[0])
+        st.lists(st.sampled_from(LOGS), min_size=1, max_size=3, unique_by=lambda log: log[0])
     )
     made: list[LogItem] = []
     numbers = dict.fromkeys((log for log, _ in logs), 0)
@@ -207,7 +207,7 @@ def items(draw: st.DrawFn) -> list[LogItem]:
         numbers[log] += 1
         odd = draw(st.integers(0, 19))
         record = UNKNOWN if odd == 0 else draw(records)
-        data = _encoded(record, draw(times), draw(st.sampled_from(["ann", "bob"])))
+        data = encoded(record, draw(times), draw(st.sampled_from(["ann", "bob"])))
         if odd == 1:
             data = draw(st.sampled_from([b"", b"{}", data[:-1], data.replace(b"{", b"{ ", 1)]))
         made.append(LogItem(log, numbers[log], data))
@@ -220,7 +220,7 @@ def dump(index: Index) -> dict[str, list[tuple[Any, ...]]]:
     return {
         name: sorted(index.select(f"SELECT * FROM {name}"), key=repr)
         for (name,) in found
-        if name != "bookkeeping" and not name.startswith("sqlite_")
+        if name not in {"bookkeeping", "outbox", "hints"} and not name.startswith("sqlite_")
     }
 
 
@@ -322,7 +322,7 @@ def test_no_change_of_one_field_crashes(data: st.DataObject) -> None:
     raw = (
         msgspec.json.encode(plain)
         if data.draw(st.booleans())
-        else codec.encode(codec.from_plain(plain))
+        else seal({key: codec.encode(codec.from_plain(value)) for key, value in plain.items()})
     )
     with Index(":memory:") as index:
         assert index.ingest([LogItem(log, 1, raw)], CONTENTS) == 1
@@ -331,7 +331,7 @@ def test_no_change_of_one_field_crashes(data: st.DataObject) -> None:
 
 def test_two_sound_entries_with_one_number_are_refused() -> None:
     first, second = (
-        LogItem("refs/artifacts/data/@", 1, _encoded(POOL[n], START, "ann")) for n in (0, 1)
+        LogItem("refs/artifacts/data/@", 1, encoded(POOL[n], START, "ann")) for n in (0, 1)
     )
     with Index(":memory:") as index:
         index.ingest([first])

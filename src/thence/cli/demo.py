@@ -144,7 +144,7 @@ class _Tour:
             parts = []
             for use in uses[role]:
                 version = made.get(use.path)
-                parts.append(f"{use.path}@v{version.number}" if version else use.path)
+                parts.append((version and version.ref) or use.path)
             return ", ".join(parts)
 
         sealed = run.sealed

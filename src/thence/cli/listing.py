@@ -9,6 +9,8 @@ from thence.cli.plain import version_fields
 from thence.cli.table import Column
 from thence.cli.values import KIND
 from thence.cli.verb import Invocation, verb
+from thence.index.views import AliasChange
+from thence.model.numbers import label
 from thence.model.records import Kind
 
 __all__ = ["history", "ls"]
@@ -35,11 +37,11 @@ def ls(invocation: Invocation, *, kind: Kind | None, prefix: str | None) -> None
         (
             one.name,
             one.kind.value,
-            "deleted" if one.latest is None else f"v{one.latest}",
+            "deleted" if one.latest is None else label(one.latest),
             "" if one.size_bytes is None else human.size(one.size_bytes),
             human.ago(one.changed, now),
             " ".join(
-                alias if number in {None, one.latest} else f"{alias}=v{number}"
+                alias if number in {None, one.latest} else f"{alias}={label(number)}"
                 for alias, number, _ in one.aliases
             ),
         )
@@ -88,7 +90,7 @@ def history(invocation: Invocation, *, name: str, aliases: bool) -> None:
             [
                 (
                     move.alias,
-                    "removed" if move.record is None else f"v{move.version or '?'}",
+                    _moved_to(move),
                     human.ago(move.at, now),
                     move.by,
                     move.note or "",
@@ -112,7 +114,7 @@ def history(invocation: Invocation, *, name: str, aliases: bool) -> None:
         ],
         [
             (
-                f"v{version.number}",
+                version.label,
                 human.ago(version.created, now),
                 version.author,
                 str(version.files),
@@ -125,3 +127,9 @@ def history(invocation: Invocation, *, name: str, aliases: bool) -> None:
             for version in found
         ],
     )
+
+
+def _moved_to(move: AliasChange) -> str:
+    if move.record is None:
+        return "removed"
+    return "v?" if move.version is None else label(move.version)

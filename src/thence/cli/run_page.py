@@ -181,7 +181,7 @@ def _inside(output: Output, run: RunDetail, files: list[FileUse]) -> None:
 
 
 def _ref(used: UsedVersion) -> str:
-    return used.record.short if used.artifact is None else f"{used.artifact}@v{used.number}"
+    return used.ref or used.record.short
 
 
 def _version(refs: dict[Digest, str], version: Digest | None) -> str:

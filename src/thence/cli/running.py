@@ -92,7 +92,7 @@ def _summarize(invocation: Invocation, project: "Project", done: "RunDetail") ->
     took = "" if done.duration_s is None else f" after {human.duration(done.duration_s)}"
     lines = [f"{output.paint('thence:', 'dim', sys.stderr)} {done.run.short} {status}{code}{took}"]
     inputs = human.count(done.inputs_count, "input")
-    made = [f"{one.artifact}@v{one.number}" for one in done.makes if one.artifact is not None]
+    made = [one.ref for one in done.makes if one.ref is not None]
     listed = ", ".join(made[:_SHOWN]) + (f" and {len(made) - _SHOWN} more" if made[_SHOWN:] else "")
     outputs = human.count(done.outputs_count, "output")
     lines.append(f"  {inputs}, {outputs}{': ' + human.line(listed) if listed else ''}")

@@ -73,7 +73,7 @@ def _output_of(site: Site, ref: RunRef) -> Resolved:
     run = run_questions.run_detail(site.index, run_questions.find_run(site.index, ref).run)
     made = {str(one.artifact): one for one in run.makes if one.artifact is not None}
     if ref.path is None:
-        listed = ", ".join(f"{name}@v{one.number}" for name, one in sorted(made.items()))
+        listed = ", ".join(one.ref or name for name, one in sorted(made.items()))
         raise InvalidInput(
             f"{ref} is a run, and a version is wanted",
             why=f"It made {listed}." if listed else "It made no versions.",
@@ -298,7 +298,7 @@ def roll_back(site: Site, name: str, ref: str) -> SavedVersion:
             version.tree,
             version.size_bytes,
             version.files,
-            note=f"rolled back to v{version.number}",
+            note=f"rolled back to {version.label}",
             tags=version.tags,
             metrics=version.metrics,
             metadata=version.metadata,

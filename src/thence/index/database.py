@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, Self
 
 from thence.errors import DataDamaged, StorageError
 from thence.index import connection as opening
+from thence.index.forget import forget
 from thence.index.ingest import COLUMNS, LogItem, Row, SqlValue, rows
-from thence.index.settle import settle, touched_by
+from thence.index.settle import Touched, settle, touched_by
 from thence.model.codec import format_time
 from thence.model.ids import Digest
+from thence.model.numbers import LOCAL, is_local
 
-__all__ = ["Index", "LogProgress"]
+__all__ = ["Index", "KnownWaiting", "LogProgress", "ReadWaiting"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +34,24 @@ _INSERTS: Mapping[str, str] = {
     for table, columns in COLUMNS.items()
 }
 
+# LOCAL as a literal, because a parameter would keep SQLite from the index of those that wait.
+_WAITING = f"""
+SELECT entries.log, entries.number, entries.digest, outbox.modified_s FROM entries
+LEFT JOIN outbox ON outbox.log = entries.log AND outbox.number = entries.number
+WHERE entries.number > {LOCAL}
+UNION ALL
+SELECT outbox.log, outbox.number, NULL, outbox.modified_s FROM outbox
+LEFT JOIN entries ON entries.log = outbox.log AND entries.number = outbox.number
+WHERE entries.log IS NULL
+"""  # noqa: S608
+_WAITING_IDS = (
+    f"SELECT log, entry_id, number FROM entries"  # noqa: S608
+    f" WHERE number > {LOCAL} AND entry_id IS NOT NULL"
+)
+
 
 class LogProgress(NamedTuple):
-    """How much of a log the index holds.
+    """How much of a log the index holds, but for what waits in an outbox.
 
     Attributes:
         through: Entries 1 to this one are all there.
@@ -43,6 +60,30 @@ class LogProgress(NamedTuple):
 
     through: int
     last: int
+
+
+class ReadWaiting(NamedTuple):
+    """An entry that waits in the outbox, as it was read.
+
+    Attributes:
+        modified_s: The time of its object where that tells it from any other that may come to lie
+            there; None where it is to be read again.
+    """
+
+    item: LogItem
+    modified_s: float | None
+
+
+class KnownWaiting(NamedTuple):
+    """What the index knows of an object of the outbox.
+
+    Attributes:
+        digest: Of the entry in the tables; None where there is none, because it is in its log.
+        modified_s: When the object was put there; None where it has to be read again.
+    """
+
+    digest: str | None
+    modified_s: float | None
 
 
 class Index:
@@ -114,24 +155,55 @@ class Index:
             StorageError: It cannot be written.
         """
         with self._lock, self._transaction() as connection:
-            entries: list[Row] = []
-            statements: list[Row] = []
-            for item in items:
-                item_rows = rows(item, attachments)
-                is_new = _make_room(connection, item, item_rows)
-                if is_new:
-                    # At once, because the next item may be another reading of this entry.
-                    own = [row for row in item_rows if row.table in _OF_ENTRIES]
-                    _insert(connection, own)
-                    entries.append(own[0])
-                statements.extend(
-                    row
-                    for row in item_rows
-                    if row.table in _OF_CONTENTS or (is_new and row.table not in _OF_ENTRIES)
-                )
-            _insert(connection, statements)
-            settle(connection, touched_by([*entries, *statements]))
-            return len(entries)
+            return _take_in(connection, items, attachments)
+
+    def ingest_outbox(
+        self,
+        found: Sequence[ReadWaiting],
+        attachments: Mapping[Digest, bytes] = MappingProxyType({}),
+        *,
+        gone: Mapping[tuple[str, int], KnownWaiting] = MappingProxyType({}),
+    ) -> int:
+        """Take in what was read from the outbox and forget what is not there any more.
+
+        Args:
+            found: What was read.
+            attachments: As for `ingest`.
+            gone: Places where nothing waits any more, and what was known of each; where another
+                entry was put meanwhile, it stays.
+
+        Returns:
+            How many of the entries were new.
+
+        Raises:
+            DataDamaged: The file of the index is damaged.
+            StorageError: It cannot be written.
+        """
+        with self._lock, self._transaction() as connection:
+            touched = Touched(set(), set(), set(), set())
+            for (log, number), known in gone.items():
+                connection.execute("DELETE FROM outbox WHERE log = ? AND number = ?", (log, number))
+                if connection.execute(
+                    "SELECT 1 FROM entries WHERE log = ? AND number = ? AND digest = ?",
+                    (log, number, known.digest),
+                ).fetchone():
+                    touched.add(forget(connection, log, number))
+            settle(connection, touched)
+            new = _take_in(connection, [one.item for one in found], attachments)
+            connection.executemany(
+                "INSERT INTO outbox (log, number, modified_s) VALUES (?, ?, ?)",
+                [
+                    (one.item.log, one.item.number, one.modified_s)
+                    for one in found
+                    if one.modified_s is not None
+                ],
+            )
+            return new
+
+    def waiting(self) -> dict[tuple[str, int], KnownWaiting]:
+        """What is known of the outbox, by log and number."""
+        found = self.select(_WAITING)
+        return {(log, number): KnownWaiting(*known) for log, number, *known in found}
 
     def clear(self) -> None:
         """Forget everything; a damaged file is replaced.
@@ -237,6 +309,77 @@ class Index:
                 raise StorageError(
                     "the index is closed", why=str(error), hint="Open the project again."
                 ) from error
+
+
+def _take_in(
+    connection: sqlite3.Connection, items: Iterable[LogItem], attachments: Mapping[Digest, bytes]
+) -> int:
+    touched = Touched(set(), set(), set(), set())
+    entries: list[Row] = []
+    others: list[Row] = []
+
+    def take(item: LogItem, item_rows: list[Row], *, is_new: bool) -> None:
+        if is_new:
+            # At once, because the next item may be another reading of this entry.
+            own = [row for row in item_rows if row.table in _OF_ENTRIES]
+            _insert(connection, own)
+            entries.append(own[0])
+        others.extend(
+            row
+            for row in item_rows
+            if row.table in _OF_CONTENTS or (is_new and row.table not in _OF_ENTRIES)
+        )
+
+    waiting: dict[tuple[str, int], LogItem] = {}
+    superseded = _waiting_ids(connection)
+    for item in items:
+        if is_local(item.number):
+            waiting[item.log, item.number] = item  # what was put there last is there
+            continue
+        item_rows = rows(item, attachments)
+        is_new = _make_room(connection, item, item_rows)
+        for number in superseded.pop((item.log, _entry_id(item_rows)), ()) if is_new else ():
+            touched.add(forget(connection, item.log, number))
+        take(item, item_rows, is_new=is_new)
+    # After the numbered ones, which count where an entry is both there and in the outbox.
+    for item in waiting.values():
+        item_rows = rows(item, attachments)
+        is_new = _make_room_waiting(connection, item, item_rows, touched)
+        take(item, item_rows, is_new=is_new)
+    _insert(connection, others)
+    touched.add(touched_by([*entries, *others]))
+    settle(connection, touched)
+    return len(entries)
+
+
+def _waiting_ids(connection: sqlite3.Connection) -> dict[tuple[str, SqlValue], list[int]]:
+    found: dict[tuple[str, SqlValue], list[int]] = defaultdict(list)
+    for log, entry_id, number in connection.execute(_WAITING_IDS):
+        found[log, entry_id].append(number)
+    return found
+
+
+def _entry_id(item_rows: Sequence[Row]) -> SqlValue:
+    return item_rows[0].values[3]
+
+
+def _make_room_waiting(
+    connection: sqlite3.Connection, item: LogItem, item_rows: Sequence[Row], touched: Touched
+) -> bool:
+    """Whether the rows of this entry are to be inserted; removes what waited at its place."""
+    place = (item.log, item.number)
+    connection.execute("DELETE FROM outbox WHERE log = ? AND number = ?", place)
+    known = connection.execute(
+        "SELECT digest FROM entries WHERE log = ? AND number = ?", place
+    ).fetchone()
+    if known == (item_rows[0].values[2],):
+        return False
+    if known is not None:
+        touched.add(forget(connection, *place))
+    return not connection.execute(
+        "SELECT 1 FROM entries WHERE entry_id = ? AND log = ? AND number <= ?",
+        (_entry_id(item_rows), item.log, LOCAL),
+    ).fetchone()
 
 
 def _make_room(connection: sqlite3.Connection, item: LogItem, item_rows: Sequence[Row]) -> bool:

@@ -28,7 +28,7 @@ from thence.model.records import (
     decode_lines,
 )
 
-__all__ = ["COLUMNS", "LogItem", "Row", "SqlValue", "rows", "wanted"]
+__all__ = ["COLUMNS", "LogItem", "Row", "SqlValue", "Subject", "rows", "subject", "wanted"]
 
 SqlValue: TypeAlias = str | int | float | None
 
@@ -46,7 +46,7 @@ class LogItem(NamedTuple):
 
     Attributes:
         log: `refs/artifacts/<key>/@`, `refs/runs/<run id>` …
-        number: From 1.
+        number: From 1; beyond `LOCAL` where it waits in an outbox.
         data: The bytes of the entry.
     """
 
@@ -93,6 +93,31 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     }.items()
 }
 """The tables that `rows` fills, with the columns of each."""
+
+
+class Subject(NamedTuple):
+    """What a log is about.
+
+    Attributes:
+        kind: `versions`, `edits`, `alias` or `run`.
+        key: Key of the artifact, or id of the run.
+        alias: Of an `alias` log; else empty.
+    """
+
+    kind: str
+    key: str
+    alias: str = ""
+
+
+def subject(log: str) -> Subject | None:
+    """What a log is about; None for one that is not known."""
+    if found := _ARTIFACT_LOG.fullmatch(log):
+        return Subject("edits" if found["part"] else "versions", found["key"])
+    if found := _ALIAS_LOG.fullmatch(log):
+        return Subject("alias", found["key"], found["alias"])
+    if found := _RUN_LOG.fullmatch(log):
+        return Subject("run", found["run"])
+    return None
 
 
 def wanted(item: LogItem) -> set[Digest]:
@@ -206,7 +231,7 @@ def _record_rows(
             yield Row("tombstones", values)
         case ArtifactEdit() if _artifact_log(item, "edits") == record.artifact.key:
             yield from _artifact_edit(item, entry, record)
-        case AliasMove() if _alias_log(item) == (record.artifact.key, record.alias):
+        case AliasMove() if _alias_log(item) == (record.artifact.key, record.alias.key):
             yield _alias_move(item, entry, record)
         case RunOpened() if _run_log(item) == record.run:
             yield from _opened(item, record)
@@ -223,18 +248,19 @@ def _record_rows(
 
 
 def _artifact_log(item: LogItem, part: str) -> str | None:
-    found = _ARTIFACT_LOG.fullmatch(item.log)
-    return found["key"] if found and found["part"] == part else None
+    found = subject(item.log)
+    kind = "edits" if part else "versions"
+    return found.key if found and found.kind == kind else None
 
 
 def _alias_log(item: LogItem) -> tuple[str, str] | None:
-    found = _ALIAS_LOG.fullmatch(item.log)
-    return (found["key"], found["alias"]) if found else None
+    found = subject(item.log)
+    return (found.key, found.alias) if found and found.kind == "alias" else None
 
 
 def _run_log(item: LogItem) -> str | None:
-    found = _RUN_LOG.fullmatch(item.log)
-    return found["run"] if found else None
+    found = subject(item.log)
+    return found.key if found and found.kind == "run" else None
 
 
 def _version(item: LogItem, entry: Entry, record: Version) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from thence.index.database import Index
 from thence.index.views import Edge, LineageGraph, Node
 from thence.model.ids import Digest, RunId
+from thence.model.numbers import label
 from thence.model.records import Kind, RunStatus
 
 __all__ = ["Direction", "lineage"]
@@ -177,7 +178,7 @@ def _known_versions(index: Index, depths: dict[_Id, int]) -> Iterator[tuple[str,
                     type="version",
                     id=record,
                     depth=depths[_Id("version", record)],
-                    label=f"{name}@v{number}",
+                    label=f"{name}@{label(number)}",
                     kind=Kind(kind),
                     created=datetime.fromisoformat(created),
                     is_deleted=tombstone is not None,

@@ -18,11 +18,13 @@ from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from thence.errors import DataDamaged, NotFound
-from thence.index.database import Index
+from thence.index.database import Index, ReadWaiting
 from thence.index.ingest import LogItem, wanted
+from thence.index.waiting import Outbox, OutboxChange, outbox_change
 from thence.model.ids import Digest
+from thence.model.numbers import is_local
 
-__all__ = ["Journal", "Logs", "Refreshed", "refresh"]
+__all__ = ["Journal", "Logs", "Outbox", "Refreshed", "refresh"]
 
 _OVERLAP = timedelta(hours=48)
 # A request for one log costs about as much as a listing of 1,000 keys in a bucket, and as a listing
@@ -81,6 +83,7 @@ def refresh(
     read_content: Callable[[Digest], bytes],
     *,
     clock: Callable[[], datetime],
+    outbox: Outbox | None = None,
     full: bool = False,
 ) -> Refreshed:
     """Take in what was written since the last time.
@@ -90,10 +93,11 @@ def refresh(
 
     Args:
         index: What to bring up to date.
-        logs: The logs of the project.
+        logs: The numbered logs of the project.
         journal: Its hints.
         read_content: Reads a content, raising `NotFound` or `DataDamaged`.
         clock: The time now.
+        outbox: Of a clone: what waits for the home.
         full: Forget everything and read it again.
 
     Raises:
@@ -106,13 +110,19 @@ def refresh(
     last = index.refreshed_at
     candidates = None if last is None else _candidates(index, journal, last)
     try:
-        done = _refresh(index, logs, candidates, read_content)
+        # Looked at first and taken in last: what moves to its log meanwhile does not vanish.
+        change = (
+            OutboxChange([], index.waiting())
+            if outbox is None
+            else outbox_change(index, outbox, clock)
+        )
+        done = _refresh(index, logs, candidates, outbox, change, read_content)
     except DataDamaged as error:
         if full:
             raise
         # Entries never change, so the index is of another project or damaged itself.
         _log.warning("the index does not fit the project and is rebuilt: %s", error)
-        return refresh(index, logs, journal, read_content, clock=clock, full=True)
+        return refresh(index, logs, journal, read_content, clock=clock, outbox=outbox, full=True)
     index.mark_refreshed(begun)
     return done
 
@@ -132,6 +142,8 @@ def _refresh(
     index: Index,
     logs: Logs,
     candidates: set[str] | None,
+    outbox: Outbox | None,
+    change: OutboxChange,
     read_content: Callable[[Digest], bytes],
 ) -> Refreshed:
     seen: set[str] = set()
@@ -139,7 +151,8 @@ def _refresh(
     entries = 0
     for items, attachments in _batches(news, read_content):
         entries += index.ingest(items, attachments)
-    _retry_missing(index, logs, read_content)
+    entries += _apply(index, change, read_content)
+    _retry_missing(index, logs, outbox, read_content)
     return Refreshed(entries, len(seen), candidates is None)
 
 
@@ -180,6 +193,15 @@ def _batches(
         yield batch, attachments
 
 
+def _apply(index: Index, change: OutboxChange, read_content: Callable[[Digest], bytes]) -> int:
+    index.ingest_outbox([], gone=change.gone)
+    left = {(one.item.log, one.item.number): one for one in change.found}
+    return sum(
+        index.ingest_outbox([left[item.log, item.number] for item in items], attachments)
+        for items, attachments in _batches((one.item for one in change.found), read_content)
+    )
+
+
 def _read(read_content: Callable[[Digest], bytes], digest: Digest) -> bytes | None:
     try:
         return read_content(digest)
@@ -188,14 +210,22 @@ def _read(read_content: Callable[[Digest], bytes], digest: Digest) -> bytes | No
         return None
 
 
-def _retry_missing(index: Index, logs: Logs, read_content: Callable[[Digest], bytes]) -> None:
+def _retry_missing(
+    index: Index,
+    logs: Logs,
+    outbox: Outbox | None,
+    read_content: Callable[[Digest], bytes],
+) -> None:
     # A content may have been given back since, or was not at hand at a write-through. What stays
     # lost is asked for at each refresh, so only a few.
     for known in index.missing(_RETRIES_OF_MISSING):
-        data = logs.read(known.log, known.number)
+        place = outbox if outbox is not None and is_local(known.number) else logs
+        data = place.read(known.log, known.number)
         if data is None:
             continue
         item = LogItem(known.log, known.number, data)
         for items, attachments in _batches([item], read_content):
-            if attachments:
+            if attachments and not is_local(known.number):
                 index.ingest(items, attachments)
+            elif attachments:
+                index.ingest_outbox([ReadWaiting(one, None) for one in items], attachments)

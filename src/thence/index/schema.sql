@@ -27,6 +27,9 @@ CREATE TABLE entries (
     record TEXT,                        -- canonical JSON
     PRIMARY KEY (log, number)
 );
+CREATE INDEX entries_entry_id ON entries (entry_id);
+-- What waits in an outbox has a number beyond this one, see model/numbers.py.
+CREATE INDEX entries_waiting ON entries (log, number) WHERE number > 10000000000;
 CREATE TABLE entry_problems (
     log TEXT NOT NULL,
     number BIGINT NOT NULL,
@@ -123,7 +126,7 @@ CREATE TABLE artifact_tag_edits (
 );
 CREATE TABLE alias_moves (
     artifact TEXT NOT NULL,
-    alias TEXT NOT NULL,
+    alias TEXT NOT NULL COLLATE NOCASE, -- as it is spelled; spellings are one alias
     number BIGINT NOT NULL,
     version TEXT,                       -- NULL: points at nothing
     at TEXT NOT NULL,
@@ -262,7 +265,7 @@ CREATE TABLE metric_points (
 CREATE TABLE logs (
     log TEXT NOT NULL PRIMARY KEY,
     through BIGINT NOT NULL,            -- entries 1 to this one are all here
-    last BIGINT NOT NULL                -- the highest one that is here
+    last BIGINT NOT NULL                -- the highest one that is here, but for what waits
 );
 CREATE INDEX logs_gaps ON logs (log) WHERE through < last;
 CREATE TABLE artifacts (
@@ -320,6 +323,16 @@ CREATE TABLE missing_contents (
 CREATE TABLE bookkeeping (
     name TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
+);
+CREATE TABLE outbox (                   -- objects of the outbox that need not be read again
+    log TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    modified_s DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (log, number)
+);
+CREATE TABLE hints (                    -- objects of the journal that need not be read again
+    hint TEXT NOT NULL PRIMARY KEY,     -- the key
+    pending TEXT                        -- its lines whose entries are not here; NULL where all are
 );
 
 -- ---------------------------------------------------------------------------------- what holds now

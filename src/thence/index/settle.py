@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from thence.index.ingest import COLUMNS, Row
+from thence.model.numbers import LOCAL
 
 __all__ = ["Touched", "settle", "touched_by"]
 
@@ -28,6 +29,13 @@ class Touched(NamedTuple):
     artifacts: set[str]
     runs: set[str]
     contents: set[tuple[str, str]]
+
+    def add(self, other: "Touched") -> None:
+        """Take in what another change bears upon."""
+        self.logs.update(other.logs)
+        self.artifacts.update(other.artifacts)
+        self.runs.update(other.runs)
+        self.contents.update(other.contents)
 
 
 def touched_by(rows: Iterable[Row]) -> Touched:
@@ -63,11 +71,18 @@ def _settle_log(connection: sqlite3.Connection, log: str) -> None:
     known = connection.execute("SELECT through, last FROM logs WHERE log = ?", (log,)).fetchone()
     through, last = known or (0, 0)
     for (number,) in connection.execute(
-        "SELECT number FROM entries WHERE log = ? AND number > ? ORDER BY number", (log, through)
+        "SELECT number FROM entries WHERE log = ? AND number > ? AND number <= ? ORDER BY number",
+        (log, through, LOCAL),
     ):
         if number == through + 1:
             through = number
         last = max(last, number)
+    if (
+        last == 0
+        and not connection.execute("SELECT 1 FROM entries WHERE log = ? LIMIT 1", (log,)).fetchone()
+    ):
+        connection.execute("DELETE FROM logs WHERE log = ?", (log,))  # its last waiting entry went
+        return
     connection.execute(
         "INSERT INTO logs (log, through, last) VALUES (?, ?, ?)"
         " ON CONFLICT (log) DO UPDATE SET through = excluded.through, last = excluded.last",
@@ -85,6 +100,12 @@ def _settle_each(
 
 def _settle_contents(connection: sqlite3.Connection, contents: set[tuple[str, str]]) -> None:
     for role, digest in sorted(contents):
+        if not connection.execute(
+            f"SELECT 1 FROM run_states WHERE {role} = ? LIMIT 1",  # noqa: S608
+            (digest,),
+        ).fetchone():
+            _drop_content(connection, role, digest)
+            continue
         here = connection.execute(
             "SELECT 1 FROM contents WHERE role = ? AND digest = ?", (role, digest)
         ).fetchone()
@@ -94,6 +115,16 @@ def _settle_contents(connection: sqlite3.Connection, contents: set[tuple[str, st
             else "INSERT INTO missing_contents (role, digest) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (role, digest),
         )
+
+
+def _drop_content(connection: sqlite3.Connection, role: str, digest: str) -> None:
+    for table in ("contents", "missing_contents"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE role = ? AND digest = ?",  # noqa: S608
+            (role, digest),
+        )
+    listed = "listed_files" if role == "files" else "metric_points"
+    connection.execute(f"DELETE FROM {listed} WHERE {role} = ?", (digest,))  # noqa: S608
 
 
 # The first version gives the spelling, the latest that is not deleted the kind.

@@ -12,6 +12,7 @@ from thence.index.views import ArtifactSummary, Deletion, VersionDetail, Version
 from thence.model import codec
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName, SelectorKind, VersionRef
+from thence.model.numbers import is_local, label, local
 from thence.model.records import Kind, Version, VersionEdit
 
 __all__ = [
@@ -126,12 +127,7 @@ def find_version(index: Index, ref: VersionRef) -> VersionDetail:
         case SelectorKind.ALIAS:
             found = _by_alias(index, known, ref)
         case SelectorKind.LOCAL:
-            raise NotFound(
-                f"no version {ref}",
-                why="Nothing waits in an outbox here.",
-                hint=f"Saved versions have numbers: thence history {known.name}",
-                about=str(ref),
-            )
+            found = _by_number(index, known, ref, local(ref.selector.number))
     return _detail(index, _not_deleted(found, ref))
 
 
@@ -175,10 +171,13 @@ def _by_number(
         else []
     )
     if not found:
-        last = f"The latest one is v{known.latest}." if known.latest else "All are deleted."
+        last = f"The latest one is {label(known.latest)}." if known.latest else "All are deleted."
+        why = last
+        if is_local(number) and not (known.latest and is_local(known.latest)):
+            why = f"No version of it waits in an outbox here. {last}"
         raise NotFound(
             f"no version {ref}",
-            why=last,
+            why=why,
             hint=f"See them: thence history {known.name}",
             about=str(ref),
         )
@@ -215,20 +214,22 @@ def _by_content(index: Index, known: ArtifactSummary, ref: VersionRef) -> Versio
 
 
 def _by_alias(index: Index, known: ArtifactSummary, ref: VersionRef) -> VersionSummary:
-    current = {found.alias: found for found in aliases(index, known.name)}
+    current = {found.alias.key: found for found in aliases(index, known.name)}
     alias = Alias(ref.selector.text)
-    if alias not in current:
+    if alias.key not in current:
         raise NotFound(
             f"no alias {alias} of {known.name}",
-            why=f"Its aliases are: {', '.join(current)}." if current else "It has no aliases.",
-            hint=f"Set it: thence alias {known.name}@v{known.latest or 1} {alias}",
+            why=f"Its aliases are: {', '.join(one.alias for one in current.values())}."
+            if current
+            else "It has no aliases.",
+            hint=f"Set it: thence alias {known.name}@{label(known.latest or 1)} {alias}",
             about=str(ref),
         )
-    number = current[alias].number
+    number = current[alias.key].number
     if number is None:
         raise NotFound(
             f"no version {ref}",
-            why=f"The alias points at the record {current[alias].record.short},"
+            why=f"The alias points at the record {current[alias.key].record.short},"
             " which the index has not seen.",
             hint="Rebuild the index: thence index rebuild",
             about=str(ref),

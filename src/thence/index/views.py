@@ -8,6 +8,7 @@ import msgspec
 
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName
+from thence.model.numbers import label
 from thence.model.records import (
     Finding,
     Kind,
@@ -110,6 +111,7 @@ class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         artifact: The name as it was spelled first.
+        number: Beyond `thence.model.numbers.LOCAL` as long as it waits in an outbox.
         record: Digest of the version record.
         tree: Digest of its tree: the identity of its content.
         metrics: The last value of each.
@@ -135,9 +137,14 @@ class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
     deletion: Deletion | None
 
     @property
+    def label(self) -> str:
+        """Its number as people write it: `v3`, `local.1` as long as it waits in an outbox."""
+        return label(self.number)
+
+    @property
     def ref(self) -> str:
-        """What people write for it: `churn@v3`."""
-        return f"{self.artifact}@v{self.number}"
+        """What people write for it: `churn@v3`, `churn@local.1`."""
+        return f"{self.artifact}@{self.label}"
 
     def __repr__(self) -> str:
         count = "1 file" if self.files == 1 else f"{self.files:,} files"
@@ -213,6 +220,13 @@ class UsedVersion(NamedTuple):
     record: Digest
     artifact: ArtifactName | None
     number: int | None
+
+    @property
+    def ref(self) -> str | None:
+        """What people write for it: `churn@v3`; None where the version is not in the index."""
+        if self.artifact is None or self.number is None:
+            return None
+        return f"{self.artifact}@{label(self.number)}"
 
 
 class RunVerdict(NamedTuple):

@@ -38,7 +38,8 @@ def run_id(number: int) -> RunId:
 class SampleLogs:
     """Satisfies the protocols `Logs` and `Journal` of `refresh`, and counts what is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self.entries: dict[str, dict[int, bytes]] = {}
         self.contents: dict[Digest, bytes] = {}
         self.hints: list[tuple[datetime, str]] = []
@@ -58,7 +59,7 @@ class SampleLogs:
         self.now += timedelta(seconds=1)
         entries = self.entries.setdefault(log, {})
         number = len(entries) + 1
-        data = encode_entry(f"{log}-{number}", self.now, by, record)
+        data = encode_entry(f"{self.name}{log}-{number}", self.now, by, record)
         self.hints.append((self.now, log))
         entries[number] = data
         return LogItem(log, number, data)

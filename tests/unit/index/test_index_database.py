@@ -197,8 +197,8 @@ def test_progress_knows_gaps() -> None:
 
 def test_a_batch_goes_in_whole_or_not_at_all(path: Path) -> None:
     first, second = sample("a", "b")
-    (other,) = sample("a")
-    conflicting = other._replace(data=other.data.replace(b'"by":"ann"', b'"by":"bob"'))
+    logs = SampleLogs()
+    conflicting = logs.append(first.log, logs.version("other"), by="bob")
     with Index(path) as index:
         index.ingest([first])
         with pytest.raises(DataDamaged, match="another entry 1"):

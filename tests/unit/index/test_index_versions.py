@@ -155,7 +155,8 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
     assert failure(index, "a@v2").why == "The latest one is v1."
     assert failure(index, "a@~1").why == "a has 1 version that can be counted back."
     assert failure(index, "a@champion").why == "It has no aliases."
-    assert failure(index, "a@local.1").why == "Nothing waits in an outbox here."
+    why = failure(index, "a@local.1").why
+    assert why == "No version of it waits in an outbox here. The latest one is v1."
     assert "digest begins so" in failure(index, "a@sha256:00000000").why
     index.ingest([logs.move("a", "prod", version), logs.move("a", "best", version)])
     error = failure(index, "a@champion")
