@@ -143,15 +143,21 @@ def check_out(
     done_size = 0
     _make_folders(folder, to_write)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(_write, content, folder / entry.path, entry) for entry in to_write]
-        try:
-            for done, (entry, job) in enumerate(zip(to_write, jobs, strict=True), 1):
-                job.result()
-                done_size += entry.size
-                progress(done, done_size)
-        finally:
-            for job in jobs:
-                job.cancel()
+        done = 0
+        for batch in content.in_batches([entry.digest for entry in to_write]):
+            jobs = [
+                pool.submit(_write, content, folder / to_write[at].path, to_write[at])
+                for at in batch
+            ]
+            try:
+                for at, job in zip(batch, jobs, strict=True):
+                    job.result()
+                    done += 1
+                    done_size += to_write[at].size
+                    progress(done, done_size)
+            finally:
+                for job in jobs:
+                    job.cancel()
     return CheckedOut(tuple(entry.path for entry in to_write), unchanged, tuple(removed))
 
 

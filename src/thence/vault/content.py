@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +17,18 @@ from thence.store.failures import failures_of
 from thence.vault import recipe
 from thence.vault.directory import Directory, Location
 from thence.vault.pack import BlockKind, Codec
+from thence.vault.parallel import ahead
+from thence.vault.spans import Spans
 
-__all__ = ["Content", "ContentInfo"]
+__all__ = ["LARGEST_BLOCK", "Content", "ContentInfo"]
 
-_CACHED_BLOCKS = 64
+_CACHED_BYTES = 64 * 1024 * 1024
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ_AT_ONCE = 4 * 1024 * 1024
+# How many such reads of one content go on at once on a bucket; each is in memory, twice at most.
+_AHEAD = 4
 # Blocks that we write have at most 288 KiB; a forged one must not fill the memory.
-_LARGEST_BLOCK = 16 * 1024 * 1024
+LARGEST_BLOCK = 16 * 1024 * 1024
 
 
 class ContentInfo(NamedTuple):
@@ -51,16 +55,18 @@ class Content:
     """
 
     def __init__(self, store: Store, directory: Directory, *, remote: bool = False) -> None:
-        self._remote = remote
+        self._at_once = _AHEAD if remote else 1
+        self._spans = Spans(store) if remote else None
         self._store = store
         self._directory = directory
         self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._cached_bytes = 0
         self._lock = threading.Lock()
         self._local = threading.local()
 
     def info(self, digest: Digest) -> ContentInfo | None:
         """Digest and size, or None where the store does not have it."""
-        where = self._find(digest.raw)
+        where = self._directory.look_for(digest.raw, is_root=True)
         return None if where is None else ContentInfo(digest, where.entry.raw_length)
 
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
@@ -73,6 +79,22 @@ class Content:
         if absent:
             self._directory.refresh()
         return {digest for digest in absent if digest.raw not in self._directory}
+
+    def in_batches(self, digests: Sequence[Digest]) -> Iterator[list[int]]:
+        """Positions in `digests`, each once, in batches to be read one after the other.
+
+        On a bucket the small contents of a batch are in memory while it is the latest, so that
+        many of them cost few requests, and the next batches are being read meanwhile. On a local
+        store there is one batch in the order given.
+
+        Raises:
+            StorageError: The store failed.
+        """
+        if self._spans is None:
+            yield list(range(len(digests)))
+            return
+        self.missing(digests)
+        yield from self._spans.each([self._directory.find(digest.raw) for digest in digests])
 
     def read(self, digest: Digest) -> bytes:
         """All bytes of a content, verified.
@@ -92,7 +114,7 @@ class Content:
             NotFound: The store does not have it.
             DataDamaged: What is stored is not what was written.
         """
-        where = self._find(digest.raw)
+        where = self._directory.look_for(digest.raw, is_root=True)
         if where is None:
             self._refuse_if_damaged(digest)
             raise NotFound(
@@ -154,13 +176,6 @@ class Content:
         """
         return self._decode(where, stored)
 
-    def _find(self, wanted: bytes) -> Location | None:
-        where = self._directory.find(wanted)
-        if where is None:
-            self._directory.refresh()
-            where = self._directory.find(wanted)
-        return where
-
     def _again(self, wanted: bytes, gone: NotFound) -> Location:
         """Where an id lies after the pack went that had it: location may change at any time."""
         self._directory.refresh()
@@ -181,10 +196,15 @@ class Content:
 
     def _chunks(self, where: Location) -> Iterator[Bytes]:
         """The chunks of a recipe; chunks that lie side by side are read at once."""
+        for pieces in ahead(self._read_run, self._runs(where), at_once=self._at_once):
+            yield from pieces
+
+    def _runs(self, where: Location) -> Iterator[list[_Placed]]:
+        """The chunks of a recipe, those that lie side by side together."""
         run: list[_Placed] = []
         size = 0
         for item in recipe.chunks_of(self._member(where), self._list):
-            found = self._find(item.id)
+            found = self._directory.look_for(item.id)
             if found is None or found.entry.kind is not BlockKind.CHUNK or not item.length:
                 raise self._damaged(where, f"Chunk {item.id.hex()[:12]} is in no pack.")
             entry = found.entry
@@ -195,26 +215,26 @@ class Content:
                     and last.entry.offset + last.entry.stored_length == entry.offset
                 )
                 if not adjacent or size >= _READ_AT_ONCE:
-                    yield from self._read_run(run)
+                    yield run
                     run, size = [], 0
             run.append(_Placed(item, found))
             size += entry.stored_length
         if run:
-            yield from self._read_run(run)
+            yield run
 
-    def _read_run(self, run: list[_Placed]) -> Iterator[Bytes]:
+    def _read_run(self, run: list[_Placed]) -> list[Bytes]:
         first, last = run[0].where.entry, run[-1].where.entry
         length = last.offset + last.stored_length - first.offset
         try:
             data = memoryview(self._get(run[0].where, first.offset, length))
         except NotFound as gone:
-            for item, _ in run:
-                where = self._again(item.id, gone)
-                yield self._chunk(item, where, self._get_block(where))
-            return
+            moved = [_Placed(item, self._again(item.id, gone)) for item, _ in run]
+            return [self._chunk(item, where, self._get_block(where)) for item, where in moved]
+        pieces = []
         for item, where in run:
             start = where.entry.offset - first.offset
-            yield self._chunk(item, where, data[start : start + where.entry.stored_length])
+            pieces.append(self._chunk(item, where, data[start : start + where.entry.stored_length]))
+        return pieces
 
     def _chunk(self, item: recipe.Item, where: Location, stored: Bytes) -> Bytes:
         raw = self._decode(where, stored)
@@ -223,7 +243,7 @@ class Content:
         return raw
 
     def _list(self, node_id: bytes) -> Bytes:
-        where = self._find(node_id)
+        where = self._directory.look_for(node_id)
         if where is None or where.entry.kind is not BlockKind.LIST:
             raise DataDamaged(f"a recipe names a list that no pack holds: {node_id.hex()[:12]}")
         node = self._member(where)
@@ -247,10 +267,7 @@ class Content:
                 self._blocks.move_to_end(key)
         if block is None:
             block = bytes(self._decode(where, self._get_block(where)))
-            with self._lock:
-                self._blocks[key] = block
-                while len(self._blocks) > _CACHED_BLOCKS:
-                    self._blocks.popitem(last=False)
+            self._keep(key, block)
         if entry.kind is BlockKind.RECIPE:
             return block
         data = memoryview(block)[entry.inner : entry.inner + entry.raw_length]
@@ -258,11 +275,22 @@ class Content:
             raise self._damaged(where, "A block is shorter than the directory says.")
         return data
 
-    def _get_block(self, where: Location) -> bytes:
+    def _keep(self, key: tuple[bytes, int], block: bytes) -> None:
+        with self._lock:
+            if key not in self._blocks:
+                self._cached_bytes += len(block)
+            self._blocks[key] = block
+            while self._cached_bytes > _CACHED_BYTES:
+                _, oldest = self._blocks.popitem(last=False)
+                self._cached_bytes -= len(oldest)
+
+    def _get_block(self, where: Location) -> Bytes:
         return self._get(where, where.entry.offset, where.entry.stored_length)
 
-    def _get(self, where: Location, offset: int, length: int) -> bytes:
-        if length > _READ_AT_ONCE + _LARGEST_BLOCK:
+    def _get(self, where: Location, offset: int, length: int) -> Bytes:
+        if self._spans and (held := self._spans.find(where.pack, offset, length)):
+            return held
+        if length > _READ_AT_ONCE + LARGEST_BLOCK:
             raise self._damaged(where, "A block is larger than any that is written.")
         data = self._store.get_range(self._directory.key_of(where), offset, length)
         if len(data) != length:
@@ -270,7 +298,7 @@ class Content:
         return data
 
     def _decode(self, where: Location, stored: Bytes) -> Bytes:
-        if len(stored) > _LARGEST_BLOCK:
+        if len(stored) > LARGEST_BLOCK:
             raise self._damaged(where, "A block is larger than any that is written.")
         if where.entry.codec is Codec.RAW:
             return stored
@@ -280,7 +308,7 @@ class Content:
         if decoder is None:
             decoder = self._local.decoder = zstandard.ZstdDecompressor()
         try:
-            if zstandard.frame_content_size(stored) > _LARGEST_BLOCK:
+            if zstandard.frame_content_size(stored) > LARGEST_BLOCK:
                 raise self._damaged(where, "A block is larger than any that is written.")
             decoded: bytes = decoder.decompress(stored, allow_extra_data=False)
         except zstandard.ZstdError as error:

@@ -158,8 +158,8 @@ def read_directory(store: Store, pack_id: bytes) -> bytes:
     if digest != pack_id:
         raise _damaged(key, "Its trailer names another directory.")
     need = length + TRAILER.size
-    if need > len(tail):
-        tail = store.get_range(key, -need, need)
+    if need > len(tail) == _TAIL_GUESS:
+        tail = store.get_range(key, -need, need - len(tail)) + tail
     directory = tail[-need : -TRAILER.size]
     if len(directory) != length or sha256(directory).digest() != pack_id:
         raise _damaged(key, "The directory is not what its digest says.")

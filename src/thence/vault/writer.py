@@ -5,9 +5,10 @@ Nothing is visible before `flush`; what a writer that died had published is reus
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from queue import LifoQueue
 from types import TracebackType
@@ -24,12 +25,12 @@ from thence.vault.content import ContentInfo
 from thence.vault.directory import Directory
 from thence.vault.lane import Lane, Member
 from thence.vault.pack import BlockKind, Codec, Pack, PackBuilder
+from thence.vault.parallel import submit
 from thence.vault.statcache import signature
 from thence.vault.uploads import Uploads
 
 __all__ = ["Member", "Writer"]
 
-A = TypeVar("A")
 T = TypeVar("T")
 
 SMALL = 32 * 1024
@@ -73,19 +74,6 @@ class _Segment(NamedTuple):
 
     data: memoryview
     ends: list[int]
-
-
-def _submit(pool: ThreadPoolExecutor, work: Callable[[A], T], argument: A) -> Future[T]:
-    """Have a pool do the work; do it at once where the interpreter is shutting down.
-
-    The end of a process seals its run, and no pool takes work any more by then.
-    """
-    try:
-        return pool.submit(work, argument)
-    except RuntimeError:
-        done: Future[T] = Future()
-        done.set_result(work(argument))
-        return done
 
 
 class Writer:
@@ -183,6 +171,8 @@ class Writer:
         self.new_bytes += sum(pack.size_bytes for pack in packs)
         self._used.update(pack.id for pack in packs)
         self._directory.add((pack.id, pack.directory) for pack in packs)
+        if packs:
+            self._directory.publish_merged()
 
     def _publish(self) -> list[Pack]:
         """Publish the packs of all lanes; those since the last time, durable by now."""
@@ -214,6 +204,10 @@ class Writer:
         """Put bytes that are in memory."""
         return self._with_lane(lambda lane: self._put_bytes(lane, data))
 
+    def put_pieces(self, pieces: Iterable[Bytes]) -> ContentInfo:
+        """Put bytes that come a piece at a time; what the iterator raises is passed on."""
+        return self._with_lane(lambda lane: self._put_pieces(lane, iter(pieces)))
+
     def put_file(self, path: Path) -> ContentInfo:
         """Put the bytes of a file; they are read once, and must not change meanwhile.
 
@@ -240,7 +234,7 @@ class Writer:
             try:
                 for start in range(0, len(paths), _BATCH):
                     batch = paths[start : start + _BATCH]
-                    waiting.append(_submit(pool, self._put_batch, batch))
+                    waiting.append(submit(pool, self._put_batch, batch))
                     # A bounded queue: a million paths must not mean a million results in memory.
                     if len(waiting) > 4 * self._count:
                         yield from waiting.pop(0).result()
@@ -325,6 +319,14 @@ class Writer:
             return self._put_small(lane, bytes(data))
         return self._put_segments(lane, iter([_Segment(memoryview(data), chunk.cut(data))]))
 
+    def _put_pieces(self, lane: Lane, pieces: Iterator[Bytes]) -> ContentInfo:
+        head = b""
+        for piece in pieces:
+            head += piece
+            if len(head) > SMALL:
+                return self._put_segments(lane, _joined(chain([head], pieces)))
+        return self._put_small(lane, head)
+
     def _put_small(self, lane: Lane, data: bytes) -> ContentInfo:
         digest = sha256(data).digest()
         if self._is_new(lane, digest):
@@ -337,7 +339,7 @@ class Writer:
         only: bytes | None = None
         for data, ends in segments:
             # SHA-256 is three times slower than cutting and BLAKE3 together: its own thread.
-            hashed = _submit(self._hasher, whole.update, data)
+            hashed = submit(self._hasher, whole.update, data)
             try:
                 start = 0
                 for end in ends:
@@ -398,6 +400,20 @@ class Writer:
     def _put_chunk(self, lane: Lane, wanted: bytes, data: Bytes) -> None:
         if self._is_new(lane, wanted):
             lane.add(wanted, data, len(data), BlockKind.CHUNK)
+
+
+def _joined(pieces: Iterable[Bytes]) -> Iterator[_Segment]:
+    """Pieces put together and cut, as `_segments` does it with a file."""
+    buffer = bytearray()
+    for piece in pieces:
+        buffer += piece
+        if len(buffer) >= SEGMENT:
+            data = memoryview(bytes(buffer))
+            sure = chunk.cut(data)[:-1]
+            yield _Segment(data[: sure[-1]], sure)
+            buffer = bytearray(data[sure[-1] :])
+    data = memoryview(bytes(buffer))
+    yield _Segment(data, chunk.cut(data))
 
 
 def _segments(head: bytes, descriptor: int) -> Iterator[_Segment]:

@@ -354,12 +354,13 @@ def test_content_whose_pack_is_lost_is_reported(
 def test_the_block_cache_stays_small(
     vault: Vault, random_bytes: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content_module, "_CACHED_BLOCKS", 3)
+    monkeypatch.setattr(content_module, "_CACHED_BYTES", 150_000)
     with vault.writer() as writer:
         digests = [writer.put_bytes(random_bytes(40_000)).digest for _ in range(10)]
     for digest in digests * 2:
         assert Digest.of(vault.content.read(digest)) == digest
-    assert len(vault.content._blocks) <= 3
+    assert 0 < len(vault.content._blocks) < 10
+    assert sum(map(len, vault.content._blocks.values())) == vault.content._cached_bytes <= 150_000
 
 
 def test_reading_while_others_write(

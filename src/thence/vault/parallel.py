@@ -1,0 +1,55 @@
+"""Work that several threads do, the results of which come in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["ahead", "submit"]
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+def submit(pool: ThreadPoolExecutor, work: Callable[[A], T], argument: A) -> Future[T]:
+    """Have a pool do the work; do it at once where the interpreter is shutting down.
+
+    The end of a process seals its run, and no pool takes work any more by then.
+    """
+    try:
+        return pool.submit(work, argument)
+    except RuntimeError:
+        done: Future[T] = Future()
+        done.set_result(work(argument))
+        return done
+
+
+def ahead(work: Callable[[A], T], items: Iterable[A], *, at_once: int) -> Iterator[T]:
+    """The results of some work, in order, of which the next ones are being done already.
+
+    What the work raises is raised in its place; nothing more is begun then, nor after the iterator
+    was closed, and nobody waits for what is being done.
+
+    Args:
+        work: Is called by several threads.
+        items: Are asked for by the caller's thread, no more than `at_once` before the result.
+        at_once: How many are being done, or done and not yet taken. With 1, no threads are used.
+    """
+    left = iter(items)
+    waiting: deque[Future[T]] = deque()
+    pool: ThreadPoolExecutor | None = None
+    try:
+        for item in left:
+            if pool is None:
+                if at_once < 2:
+                    yield work(item)
+                    continue
+                pool = ThreadPoolExecutor(at_once, thread_name_prefix="thence-ahead")
+            waiting.append(submit(pool, work, item))
+            if len(waiting) >= at_once:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
