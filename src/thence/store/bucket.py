@@ -405,7 +405,12 @@ class BucketStore:
         import obstore
 
         with suppress(NotFound):
-            self._ask(f"delete {key!r}", key, lambda: obstore.delete(self._clients.quick, path))
+            self._ask(
+                f"delete {key!r}",
+                key,
+                lambda: obstore.delete(self._clients.quick, path),
+                writes=True,
+            )
 
     def _ask(
         self, action: str, key: str | None, call: Callable[[], _T], *, writes: bool = False

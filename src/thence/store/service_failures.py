@@ -40,6 +40,8 @@ _DAMAGED_CODES = frozenset(
 )
 _NO_BUCKET_CODES = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
 
+_NO_OBJECT_CODES = frozenset({"BlobNotFound", "NoSuchKey", "ResourceNotFound"})
+
 _STATUS = re.compile(
     r"non-2xx status code: (\d{3})[^:\n]*:?\s?(.*?)(?=\n\s*Debug source:|\Z)", re.DOTALL
 )
@@ -156,7 +158,9 @@ def describe_failure(failure: Failure) -> ThenceError:
                 f"the right to {'write to' if failure.writes else 'read and list'} it.",
                 about=about,
             )
-        case 404 if failure.key is not None and not failure.writes:
+        case 404 if failure.key is not None and (
+            not failure.writes or failure.code in _NO_OBJECT_CODES
+        ):
             return NotFound(f"no object {failure.key!r}", why=f"Not in {failure.url}.", about=about)
         case 404:
             return no_bucket(failure)

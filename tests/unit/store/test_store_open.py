@@ -1,16 +1,24 @@
 import os
 import re
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from thence.errors import AlreadyExists, Denied, InvalidInput, NotFound, StorageError
+from thence.errors import (
+    AlreadyExists,
+    Denied,
+    InvalidInput,
+    MissingExtra,
+    NotFound,
+    StorageError,
+)
 from thence.store.base import Bytes
 from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
-from thence.store.open import open_store, probe
+from thence.store.open import connect, is_remote, open_store, probe, requests_of
 from thence.store.wrap import ReadOnly, Retry
 from thence.testing.faulty import Fault, FaultyStore, Rule
 
@@ -59,9 +67,6 @@ def test_memory_stores_are_shared_by_name() -> None:
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("s3://bucket/team", "file:///path"),
-        ("gs://bucket", "file:///path"),
-        ("az://container", "file:///path"),
         ("https://example.org/store", "file:///path"),
         ("ftp://example.org", "file:///path"),
         ("file://host/path", "file:///srv/data"),
@@ -82,9 +87,59 @@ def test_other_urls_are_refused_with_what_to_write(url: str, hint: str) -> None:
 
 def test_kinds_that_come_later_are_told_from_nonsense() -> None:
     with pytest.raises(InvalidInput, match="come in a later version"):
-        open_store("s3://bucket")
+        open_store("https://host/project")
     with pytest.raises(InvalidInput, match="no kind of store called ftp://"):
         open_store("ftp://host")
+
+
+def test_errors_do_not_repeat_what_may_be_a_password() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        open_store("https://me:hunter2@host/project")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "remote"),
+    [
+        ("s3://bucket/x", True),
+        ("GS://bucket", True),
+        ("az://container", True),
+        ("file:///srv", False),
+        ("memory://x", False),
+        ("some/folder", False),
+    ],
+)
+def test_what_is_remote(url: str, remote: bool) -> None:
+    assert is_remote(url) is remote
+
+
+def test_stores_on_this_machine_are_connected_to_as_they_are(tmp_path: Path) -> None:
+    store = connect(tmp_path / "store", create=True)
+    assert isinstance(store, LocalStore)
+    assert requests_of(store) == {}
+    assert not is_remote(store)
+
+
+def test_buckets_are_connected_to_with_retries_and_counters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    store = connect("s3://bucket/x?endpoint=http://127.0.0.1:1")
+    assert isinstance(store, Retry)
+    assert is_remote(store)
+    with pytest.raises(StorageError, match="cannot read 'a'"):
+        store.get("a")
+    assert requests_of(store)["get"].calls == 1
+    assert requests_of(store)["get"].errors == 1
+
+
+def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(MissingExtra) as caught:
+        open_store("s3://bucket")
+    assert caught.value.hint == "pip install 'thence[s3]'"
 
 
 # --- probe
@@ -150,8 +205,8 @@ class Refuses(MemoryStore):
 @pytest.mark.parametrize(
     ("store", "promise"),
     [
-        (Overwrites(), "16 of 16 writers created the same object"),
-        (ChecksThenWrites(), "16 of 16 writers created the same object"),
+        (Overwrites(), "ignores preconditions: 16 of 16 racing writers"),
+        (ChecksThenWrites(), "ignores preconditions: 16 of 16 racing writers"),
         (SaysTakenButOverwrites(), "does not hold what its creator wrote|was overwritten"),
         (Forgets(), "does not hold what its creator wrote"),
         (LosesTheSecondCheck(), "was created a second time"),
