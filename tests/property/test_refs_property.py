@@ -86,6 +86,7 @@ def test_a_name_is_stable_and_its_key_is_good_in_a_store(name: ArtifactName) -> 
     assert unicodedata.is_normalized("NFC", name)
     check_key(f"refs/artifacts/{name.key}/@edits/0000000001")
     assert not any(part.startswith((".", "@")) for part in name.key.split("/"))
+    assert not any(part.endswith(".") for part in name.key.split("/"))
 
 
 @given(NAMES)
@@ -100,6 +101,14 @@ def test_only_names_that_fold_alike_share_a_key(one: ArtifactName, two: Artifact
         return unicodedata.normalize("NFC", name.casefold())
 
     assert (one.key == two.key) == (folded(one) == folded(two))
+
+
+@given(ALIASES, ALIASES)
+@example("best", "BEST")
+def test_only_aliases_that_fold_alike_share_a_key(one: str, two: str) -> None:
+    assert (Alias(one).key == Alias(two).key) == (one.casefold() == two.casefold())
+    check_key(f"refs/aliases/a/@{Alias(one).key}/0000000001")
+    assert not Alias(one).key.endswith(".")
 
 
 @given(NAMES)

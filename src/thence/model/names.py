@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f@:\\\ud800-\udfff]")
-_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ALIAS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _RESERVED = re.compile(r"(latest|local\.\d+|v\d+)", re.IGNORECASE)
 _MIN_PREFIX = 4
 _MAX_NAME = 400
@@ -139,12 +139,18 @@ def _encode_part(part: str) -> str:
 
 def _quote_segment(segment: str) -> str:
     quoted = quote(segment, safe=" !#$&'()+,;=[]{}").replace(" ", "%20")
-    # A key segment never begins with a dot (hidden files) and never with '@' (reserved for logs).
+    # A key segment never begins with a dot (hidden files), never ends with one (Windows and Azure
+    # drop it), and never begins with '@' (reserved for logs).
+    if quoted.endswith("."):
+        quoted = f"{quoted[:-1]}%2E"
     return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
 
 
 class Alias(str):
-    """A movable name of a version: `champion`, `production`."""
+    """A movable name of a version: `champion`, `production`.
+
+    Two aliases of an artifact that differ only by case are the same `key`, and so the same alias.
+    """
 
     __slots__ = ()
 
@@ -158,7 +164,8 @@ class Alias(str):
         if good is None or good.end() != len(text):
             raise InvalidInput(
                 f"not an alias: {text!r}",
-                why="An alias has letters, digits, '.', '_' and '-', and begins with no mark.",
+                why="An alias has letters, digits, '.', '_' and '-', begins with no mark, "
+                "and ends with no '.'.",
                 text=text,
                 position=good.end() if good else 0,
             )
@@ -178,6 +185,11 @@ class Alias(str):
                 position=0,
             )
         return super().__new__(cls, text)
+
+    @property
+    def key(self) -> str:
+        """How its log is called: in lower case, as it is ASCII."""
+        return self.lower()
 
 
 class SelectorKind(StrEnum):

@@ -141,23 +141,40 @@ class Artifacts:
         """Point an alias at a version, or with None at nothing; None where it points there already.
 
         Raises:
+            AlreadyExists: The artifact has the alias in another spelling.
+            InvalidInput: It is to point at nothing, and the artifact never had it.
             Conflict: Others were faster every time.
             StorageError: The store failed.
         """
         log = alias_log(artifact, alias)
-        previous: Digest | None = None
-        if tail := self._vault.logs.tail(log):
-            last = self._entry(log, tail).record
+        unchanged = False
+
+        def decide(tail: int) -> Record | None:
+            nonlocal unchanged
+            last = self._entry(log, tail).record if tail else None
+            if not tail and version is None:
+                raise InvalidInput(f"{artifact} has no alias {alias}")
+            previous: Digest | None = None
             if isinstance(last, AliasMove):
-                if last.version == version:
-                    return None
+                _check_spelling(alias, last)
                 previous = last.version
-        elif version is None:
-            raise InvalidInput(f"{artifact} has no alias {alias}")
-        record = AliasMove(
-            artifact=artifact, alias=alias, version=version, note=note, previous=previous
-        )
-        return self._vault.append(log, record, by=self._author)
+            unchanged = isinstance(last, AliasMove) and previous == version
+            if unchanged:
+                return None
+            return AliasMove(
+                artifact=artifact, alias=alias, version=version, note=note, previous=previous
+            )
+
+        # Looking first spares the journal a hint where nothing changes.
+        if decide(self._vault.logs.tail(log)) is None:
+            return None
+        try:
+            return self._vault.append(log, decide, by=self._author)
+        except Conflict:
+            # Somebody else made the same move in the meantime.
+            if not unchanged:
+                raise
+            return None
 
     def _add_metadata(self, last: _Last, draft: Draft) -> Saved:
         note, tags, metrics, metadata, card = self._effective(last)
@@ -230,6 +247,16 @@ def _check_name(draft: Draft, last: Version) -> Kind:
             about=draft.artifact,
         )
     return last.kind
+
+
+def _check_spelling(alias: Alias, last: AliasMove) -> None:
+    if last.alias != alias:
+        raise AlreadyExists(
+            f"the alias {alias} collides with {last.alias}",
+            why="Aliases that differ only by case would be one file on many disks.",
+            hint=f"Use {last.alias}, or choose another word.",
+            about=alias,
+        )
 
 
 def _to_version(draft: Draft, kind: Kind, *, author: str, now: datetime) -> Version:

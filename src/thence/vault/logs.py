@@ -54,7 +54,7 @@ def edits_log(artifact: ArtifactName) -> str:
 
 def alias_log(artifact: ArtifactName, alias: Alias) -> str:
     """The log of an alias."""
-    return f"refs/aliases/{artifact.key}/@{alias}"
+    return f"refs/aliases/{artifact.key}/@{alias.key}"
 
 
 def run_log(run: RunId) -> str:

@@ -126,6 +126,7 @@ def test_refs_by_number_by_steps_back_by_digest_and_by_alias() -> None:
     assert find(index, f"a@sha256:{made[0].tree.hex}:inside.csv").number == 1
     assert find(index, "a@champion").aliases == ("champion",)
     assert find(index, "a@v3").aliases == ()
+    assert find(index, "a@Champion") == find(index, "a@champion")
 
 
 def test_deleted_versions_are_passed_over_and_answered_with_the_reason() -> None:

@@ -92,6 +92,20 @@ def test_keys_of_long_names_fit_into_any_store(name: str, alias: str) -> None:
     check_key(f"refs/aliases/{key}/@{Alias(alias)}/0000000001")
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("a.", "a%2E"),
+        ("a./b..", "a%2E/b.%2E"),
+        ("...", "%2E.%2E"),
+        (".a.", "%2Ea%2E"),
+        ("a.b", "a.b"),
+    ],
+)
+def test_no_segment_of_a_key_begins_or_ends_with_a_dot(name: str, key: str) -> None:
+    assert ArtifactName(name).key == key
+
+
 def test_long_names_that_begin_alike_have_different_keys() -> None:
     names = ["数" * 60 + "1", "数" * 60 + "2", "数" * 59, "数" * 60]
     assert len({ArtifactName(name).key for name in names}) == len(names)
@@ -142,6 +156,8 @@ def test_good_aliases(text: str) -> None:
         ("V12", 0),
         ("local.1", 0),
         ("a\n", 1),
+        ("best.", 4),
+        ("a..", 1),
         ("a" * 101, 100),
     ],
 )
@@ -149,6 +165,11 @@ def test_bad_aliases(text: str, position: int) -> None:
     with pytest.raises(InvalidInput) as caught:
         Alias(text)
     assert caught.value.position == position
+
+
+def test_aliases_that_differ_by_case_are_one() -> None:
+    assert Alias("Best").key == Alias("bEST").key == "best"
+    assert Alias("Best") == "Best"
 
 
 def ref(artifact: str, selector: Selector | None = None, path: str | None = None) -> VersionRef:
