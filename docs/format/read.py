@@ -3,8 +3,9 @@
     python read.py STORE                   list artifacts and versions
     python read.py STORE NAME@v3 DEST      extract a version into DEST, which must not exist
 
-STORE is a folder. Needs a zstd decoder: Python 3.14 has one, else `pip install zstandard`. All
-bytes are verified by SHA-256. spec-1.md beside this file explains what happens here.
+STORE is a folder, such as .thence/store or a copy of a bucket. Needs a zstd decoder: Python 3.14
+has one, else `pip install zstandard`. All bytes are verified by SHA-256. What happens here is
+explained in spec-1.md.
 """
 
 import hashlib
@@ -12,16 +13,21 @@ import json
 import os
 import struct
 import sys
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
-try:
-    from compression.zstd import decompress
-except ImportError:
-    from zstandard import decompress
-
 WHOLE, RECIPE, CHUNK, LIST = 1, 2, 3, 4
+
+
+def zstd_decoder():
+    """What decompresses a frame of zstd; only needed where a version is extracted."""
+    for module in ("compression.zstd", "zstandard"):
+        with suppress(ImportError):
+            return import_module(module).decompress
+    raise ValueError("a decoder of zstd is missing: pip install zstandard, or use Python 3.14")
 
 
 def read_packs(root):
@@ -31,11 +37,11 @@ def read_packs(root):
         with path.open("rb") as pack:
             pack.seek(-min(64, pack.seek(0, 2)), 2)
             trailer = pack.read().rjust(64, b"\0")
-            length, digest, version, magic = struct.unpack("<Q32sI12x8s", trailer)
+            length, digest, *form = struct.unpack("<Q32sI12x8s", trailer)
             pack.seek(-min(64 + length, pack.tell()), 2)
             directory = pack.read(length)
-        good = hashlib.sha256(directory).digest() == digest == bytes.fromhex(path.name)
-        if not good or (version, magic) != (1, b"THNCPACK"):
+        good = hashlib.sha256(directory).digest() == digest and digest.hex() == path.name
+        if not good or form != [1, b"THNCPACK"]:
             print(f"{path} is damaged or newer; going on without it", file=sys.stderr)
             continue
         for entry in struct.iter_unpack("<32sQQIIBB6x", directory[24:]):  # 24: nonce and count
@@ -53,8 +59,7 @@ def read_block(packs, wanted, kinds):
     with path.open("rb") as pack:
         pack.seek(offset)
         block = pack.read(stored)
-    if codec == 1:
-        block = decompress(block)
+    block = zstd_decoder()(block) if codec == 1 else block
     return kind, block if kind == RECIPE else block[inner : inner + raw]
 
 
@@ -82,10 +87,17 @@ def read_log(folder):
     """The records of a log, each with its digest; entries are numbered from 1 without gaps."""
     number = 1
     while (path := folder / f"{number:010d}").exists():
-        record = json.loads(path.read_bytes())["record"]
-        text = json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        yield record, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        envelope = json.loads(path.read_bytes())
+        if envelope.pop("sum", None) != digest_of(envelope):
+            raise ValueError(f"{path} is damaged")
+        yield envelope["record"], f"sha256:{digest_of(envelope['record'])}"
         number += 1
+
+
+def digest_of(value):
+    """The SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_tree(data):
@@ -116,8 +128,7 @@ def extract(packs, tree, target):
             continue
         with open(name, "xb") as file:
             file.writelines(read_content(packs, digits))
-        if "x" in flags:
-            os.chmod(name, os.stat(name).st_mode | 0o111)  # noqa: S103 - as it was
+        os.chmod(name, os.stat(name).st_mode | (0o111 if "x" in flags else 0))
         if os.path.getsize(name) != size:
             raise ValueError(f"{path!r} has another size than its tree says")
 
@@ -125,9 +136,9 @@ def extract(packs, tree, target):
 def main(store, ref="", target=None):
     """List what is there, or extract one version."""
     root = Path(store)
-    form = json.loads((root / "project.json").read_bytes())["format"]
-    if form != "1-draft" or (root / "features").exists():
-        raise ValueError(f"a project of format {form}, or with features that are newer")
+    form = json.loads((root / "project.json").read_bytes()).get("format")
+    if form != "1-draft" or any(root.glob("features/*")):
+        raise ValueError(f"a project of format {form} or with newer features, not plain 1-draft")
     name, _, number = normalize("NFC", ref).partition("@v")
     for log in sorted(root.glob("refs/artifacts/**/@")):
         edits = [record for record, _ in read_log(log.parent / "@edits")]

@@ -36,9 +36,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def read(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+def read(*arguments: str | Path, program: str = BLOCKED) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-I", "-c", BLOCKED, str(READER), *map(str, arguments)],
+        [sys.executable, "-I", "-c", program, str(READER), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -95,7 +95,7 @@ def test_the_reader_is_small_and_uses_nothing_of_ours() -> None:
     text = READER.read_text("utf-8")
     assert "import thence" not in text
     assert "from thence" not in text
-    assert len([line for line in text.splitlines() if line.strip()]) <= 130
+    assert len([line for line in text.splitlines() if line.strip()]) <= 140
 
 
 def test_everything_that_a_version_can_hold_comes_back(project: Project, tmp_path: Path) -> None:
@@ -230,6 +230,17 @@ def test_damage_is_noticed(project: Project, tmp_path: Path) -> None:
     assert "damaged" in done.stderr or "Error" in done.stderr
 
 
+def test_a_changed_entry_is_noticed(project: Project, tmp_path: Path) -> None:
+    project.save("a", {"x": b"1"})
+    (path,) = (project.root / "refs").rglob("0000000001")
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b'"files":1', b'"files":2'))
+    for done in (read(project.root), read(project.root, "a@v1", tmp_path / "out")):
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{path} is damaged" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [lambda data: data[:-1], lambda data: b"", lambda data: data[:-24] + b"\2" + data[-23:]],
@@ -250,8 +261,51 @@ def test_a_pack_that_cannot_be_read_is_passed_over(
     assert (tmp_path / "a" / "x").read_bytes() == b"1"
 
 
+def test_what_a_clone_and_a_bucket_have_besides_is_passed_over(
+    project: Project, tmp_path: Path
+) -> None:
+    project.save("a", {"x": b"1"})
+    before = read(project.root).stdout
+    for key in (
+        "outbox/refs/artifacts/a/@/0000000001",
+        "outbox/refs/artifacts/b/@/0000000001",
+        "directories/0/00000000000000000000000000000000",
+        f"hints/{HEX}/00000000000000000000000000000000",
+        "index/00000000000000000000000000000000",
+        "runs/0123456789abcdef0123/1/0000000001",
+        "later/refs/artifacts/b/@/0000000001",
+        "mirror.json",
+    ):
+        project.store.create(key, [b"no JSON, no pack"])
+    assert read(project.root).stdout == before
+    assert read(project.root, "a@v1", tmp_path / "out").returncode == 0
+
+
+def test_a_missing_decoder_of_zstd_is_said(project: Project, tmp_path: Path) -> None:
+    project.save("a", {"x": b"1" * 1000})
+    without = BLOCKED.replace(
+        '"thence"', '"thence", "zstandard", "compression", "compression.zstd"'
+    )
+    done = read(project.root, "a@v1", tmp_path / "out", program=without)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pip install zstandard" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+    listed = read(project.root, program=without)
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+
 def test_newer_projects_are_refused(project: Project) -> None:
     project.store.create("features/0000000001", [b"{}"])
-    assert "newer" in read(project.root).stderr
-    project.store.replace("project.json", [b'{"format":"2"}'])
-    assert "format 2" in read(project.root).stderr
+    for project_file, said in (
+        (None, "newer"),
+        (b'{"format":"2"}', "format 2"),
+        (b"{}", "format None"),
+        (b"not JSON", "JSON"),
+    ):
+        if project_file is not None:
+            project.store.replace("project.json", [project_file])
+        done = read(project.root)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr

@@ -38,6 +38,7 @@ from thence.model.records import (
     Version,
     VersionEdit,
     encode_lines,
+    seal,
 )
 from thence.store.base import Store
 from thence.store.local import LocalStore
@@ -54,17 +55,6 @@ HOST = Host(name="engine", system="Linux", release="6.12", machine="x86_64", cpu
 SCRIPT = b"#!/bin/sh\nexec python train.py\n"
 
 
-class Ticking:
-    """A clock that goes on by a second each time it is looked at."""
-
-    def __init__(self) -> None:
-        self._looks = 0
-
-    def __call__(self) -> datetime:
-        self._looks += 1
-        return BEGIN + timedelta(seconds=self._looks)
-
-
 def counted(seed: str) -> Callable[[int], bytes]:
     """Bytes that look random: SHA-256 of the seed and a counter."""
     count = 0
@@ -78,6 +68,29 @@ def counted(seed: str) -> Callable[[int], bytes]:
         return out[:size]
 
     return entropy
+
+
+class Steps:
+    """A clock and entropy that depend on nothing but the step that is being written.
+
+    Not on how often anybody looks at the clock: that would be another project after each change of
+    the code that writes it.
+    """
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._entropy = counted("step 0")
+
+    def next(self) -> datetime:
+        self._step += 1
+        self._entropy = counted(f"step {self._step}")
+        return self.clock()
+
+    def clock(self) -> datetime:
+        return BEGIN + timedelta(seconds=self._step)
+
+    def entropy(self, size: int) -> bytes:
+        return self._entropy(size)
 
 
 def table(rows: int) -> list[str]:
@@ -115,13 +128,14 @@ class _Writing:
     """The golden project, while it is written."""
 
     def __init__(self, store: Store, cache: Path) -> None:
-        self.clock = Ticking()
+        self.steps = Steps()
         self.store = store
-        self.vault = Vault(store, cache, clock=self.clock, entropy=counted("entropy"))
-        make_project(store, project_id=self.vault.new_id(), now=self.clock())
+        self.vault = Vault(store, cache, clock=self.steps.clock, entropy=self.steps.entropy)
+        make_project(store, project_id=self.vault.new_id(), now=self.steps.clock())
 
     def put(self, *contents: bytes) -> Digest:
         """Put contents in one session; the digest of the last."""
+        self.steps.next()
         with self.vault.writer(lanes=1) as writer:
             return [writer.put_bytes(data).digest for data in contents][-1]
 
@@ -135,13 +149,14 @@ class _Writing:
             tree=self.put(*[data for _, data in held], tree.encode(entries)),
             size=sum(entry.size for entry in entries),
             files=len(entries),
-            created=self.clock(),
+            created=self.steps.clock(),
             author=AUTHOR,
             **more,
         )
         return self.append(versions_log(record.artifact), record)
 
     def append(self, log: str, record: Record) -> Digest:
+        self.steps.next()
         return self.vault.append(log, record, by=AUTHOR).entry.digest
 
 
@@ -162,13 +177,14 @@ def write(store: Store, cache: Path) -> None:
     to.append(edits_log(data), ArtifactEdit(artifact=data, description="Für alle."))
     # As a newer thence may write it: a record of a type that this one does not know.
     newer = {
-        "at": to.clock(),
+        "at": to.steps.next(),
         "by": AUTHOR,
         "entry": to.vault.new_id(),
         "later": {"x": 1e16},
         "record": {"type": "vote", "for": str(first), "weight": -0.0},
     }
-    store.create(entry_key(edits_log(data), 3), [codec.encode(newer)])
+    fields = {key: codec.encode(value, depth=1) for key, value in newer.items()}
+    store.create(entry_key(edits_log(data), 3), [seal(fields)])
     to.append(edits_log(data), Tombstone(version=first, reason="holds a person's name"))
 
     to.append(
@@ -178,7 +194,7 @@ def write(store: Store, cache: Path) -> None:
             command=("sh", "run.sh"),
             root="/home/ada/engine",
             cwd=".",
-            started=to.clock(),
+            started=to.steps.next(),
             author=AUTHOR,
             host=HOST,
         ),
@@ -210,7 +226,7 @@ def write(store: Store, cache: Path) -> None:
             root="/home/ada/engine",
             cwd=".",
             started=BEGIN,
-            ended=to.clock(),
+            ended=to.steps.next(),
             status=RunStatus.FINISHED,
             author=AUTHOR,
             host=HOST,
@@ -228,11 +244,14 @@ def write(store: Store, cache: Path) -> None:
         ),
     )
     to.append(run_log(RUN), RunEdit(run=RUN, tags={"paper": "table 2"}))
-    for version in (weights, None, weights):
+    champion = Alias("Champion")
+    previous: Digest | None = None
+    for moved in (weights, None, weights):
         to.append(
-            alias_log(model, Alias("champion")),
-            AliasMove(artifact=model, alias=Alias("champion"), version=version),
+            alias_log(model, champion),
+            AliasMove(artifact=model, alias=champion, version=moved, previous=previous),
         )
+        previous = moved
 
 
 def describe(store: Store) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thence.errors import DataDamaged
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName
@@ -73,6 +74,32 @@ def test_canonical_bytes_are_plain_json_for_others(value: dict[str, Any]) -> Non
         return int(text)
 
     json.loads(codec.encode(value).decode("utf-8"), parse_constant=refuse, parse_int=whole)
+
+
+@given(MAPPINGS)
+def test_the_members_of_an_object_are_its_bytes(value: dict[str, Any]) -> None:
+    data = codec.encode(value)
+    found = codec.members(data)
+    assert {key: member.value for key, member in found.items()} == value
+    assert {key: member.data for key, member in found.items()} == {
+        key: codec.encode(item) for key, item in value.items()
+    }
+    assert codec.join({key: member.data for key, member in found.items()}) == data
+
+
+@given(MAPPINGS, st.integers(0), st.binary(min_size=1, max_size=3))
+def test_members_are_read_only_from_canonical_bytes(
+    value: dict[str, Any], position: int, change: bytes
+) -> None:
+    """Whatever is read from bytes, those bytes are how it is written."""
+    data = bytearray(codec.encode(value))
+    position %= len(data)
+    data[position : position + 1] = change
+    try:
+        found = codec.members(bytes(data))
+    except DataDamaged:
+        return
+    assert codec.encode({key: member.value for key, member in found.items()}) == data
 
 
 VERSIONS = st.builds(

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,7 +26,17 @@ from thence.errors import DataDamaged, InvalidInput
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName
 
-__all__ = ["decode", "encode", "format_time", "from_plain", "to_plain"]
+__all__ = [
+    "Member",
+    "convert",
+    "decode",
+    "encode",
+    "format_time",
+    "from_plain",
+    "join",
+    "members",
+    "to_plain",
+]
 
 T = TypeVar("T")
 
@@ -42,6 +52,23 @@ _PARSERS: dict[type, Callable[[str], object]] = {
 # Python reads and writes no longer integers as text (CVE-2020-10735).
 _MAX_DIGITS = 4300
 _INTEGER = re.compile(rf"-?[0-9]{{1,{_MAX_DIGITS}}}")
+
+
+_to_text = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
+
+
+class Member(NamedTuple):
+    """A member of an object in canonical form.
+
+    Attributes:
+        value: What it says.
+        data: Its bytes.
+    """
+
+    value: Any
+    data: bytes
 
 
 def format_time(moment: datetime) -> str:
@@ -155,18 +182,20 @@ def _name_non_finite(value: float) -> str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, *, depth: int = 0) -> bytes:
     """The canonical bytes of a value.
 
     >>> encode({"b": 1.0, "a": [float("inf"), 2**60, None]})
     b'{"a":[{"$f":"Infinity"},{"$i":"1152921504606846976"},null],"b":1.0}'
 
+    Args:
+        value: What to write.
+        depth: In how many others it will lie.
+
     Raises:
         InvalidInput: It cannot be written as JSON.
     """
-    return json.dumps(
-        to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    ).encode()
+    return _to_text(_plain(value, "", depth)).encode()
 
 
 def from_plain(value: Any) -> Any:
@@ -207,14 +236,70 @@ def decode(data: bytes | bytearray | memoryview, shape: type[T]) -> T:
     """
     try:
         plain = from_plain(json.loads(bytes(data)))
-        return msgspec.convert(plain, shape, dec_hook=_from_text)
+    except (ValueError, RecursionError) as error:
+        raise _misshapen(shape, error) from error
+    return convert(plain, shape)
+
+
+def convert(value: Any, shape: type[T]) -> T:
+    """What JSON says as a shape; fields that the shape has not are passed over.
+
+    Raises:
+        DataDamaged: It is not of that shape.
+    """
+    try:
+        return msgspec.convert(value, shape, dec_hook=_from_text)
     except (ValueError, RecursionError, InvalidInput) as error:
-        raise DataDamaged(
-            f"not a {getattr(shape, '__name__', 'record')} record", why=str(error)
-        ) from error
+        raise _misshapen(shape, error) from error
+
+
+def _misshapen(shape: type, error: Exception) -> DataDamaged:
+    return DataDamaged(f"not a {getattr(shape, '__name__', 'record')} record", why=str(error))
 
 
 def _from_text(shape: type, value: Any) -> Any:
     if shape in _PARSERS and isinstance(value, str):
         return _PARSERS[shape](value)
     raise DataDamaged(f"cannot read {value!r} as {shape.__name__}")
+
+
+def members(data: bytes) -> dict[str, Member]:
+    """The members of an object, which must be in canonical form.
+
+    Raises:
+        DataDamaged: It is no object, or there is another spelling for what it says.
+    """
+    try:
+        raw = _DECODER.decode(data.decode())
+        # Most objects have no escape, and then `to_plain(from_plain(raw))` is only a costly `raw`.
+        plain = b'"$' not in data and data.count(b"[") + data.count(b"{") <= _DEEPEST
+        values = raw if plain else from_plain(raw)
+        if type(values) is not dict:
+            raise DataDamaged("not a JSON object")
+        found = {
+            key: Member(value, _to_text(value if plain else _plain(value, key, 1)).encode())
+            for key, value in values.items()
+        }
+        canonical = join({key: member.data for key, member in found.items()})
+    except (ValueError, RecursionError, InvalidInput) as error:
+        raise DataDamaged("not canonical JSON", why=str(error)) from error
+    if canonical != data:
+        raise DataDamaged("not canonical JSON", why="It can be written otherwise.")
+    return found
+
+
+def join(encoded: Mapping[str, bytes]) -> bytes:
+    """The canonical bytes of an object whose members are encoded already."""
+    # Sorted as they are written: by code point, after escaping.
+    written = sorted((_key(key, ""), data) for key, data in encoded.items())
+    return b"{%b}" % b",".join(b"%b:%b" % (_to_text(key).encode(), data) for key, data in written)
+
+
+def _whole(digits: str) -> int:
+    value = int(digits)
+    if not -_SAFE <= value <= _SAFE:
+        raise ValueError(f"an integer beyond 2^53: {digits[:40]}")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole)

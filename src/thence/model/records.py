@@ -2,7 +2,9 @@
 
 A log entry is an envelope around one record::
 
-    {"at": time, "by": author, "entry": random id, "record": {"type": "version", ...}}
+    {"at": time, "by": author, "entry": random id, "record": {"type": "version", ...}, "sum": …}
+
+`sum` is the SHA-256 of the canonical bytes of all the others: an entry is its own witness.
 
 All of them are here, in one file of more than 500 lines: what a project can say of itself is one
 vocabulary, to be read in one go.
@@ -18,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from thence.errors import DataDamaged, InvalidInput
+from thence.errors import DataDamaged
 from thence.model import codec
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName
@@ -51,7 +53,9 @@ __all__ = [
     "decode_entry",
     "decode_lines",
     "encode_entry",
+    "encode_entry_bytes",
     "encode_lines",
+    "seal",
 ]
 
 
@@ -503,9 +507,37 @@ class _Envelope(msgspec.Struct):
     record: dict[str, Any]
 
 
+_SUM = "sum"
+
+
 def encode_entry(entry_id: str, at: datetime, by: str, record: Record) -> bytes:
     """The bytes of a log entry."""
-    return codec.encode({"at": at, "by": by, "entry": entry_id, "record": record})
+    return encode_entry_bytes(entry_id, at, by, codec.encode(record, depth=1))
+
+
+def encode_entry_bytes(entry_id: str, at: datetime, by: str, record_bytes: bytes) -> bytes:
+    """The bytes of a log entry around a record that is copied as it is.
+
+    Args:
+        entry_id: Random; equal ids are one append.
+        at: When it is appended.
+        by: Who appends it.
+        record_bytes: Canonical bytes, `Entry.record_bytes` of another entry.
+    """
+    return seal(
+        {
+            "at": codec.encode(at),
+            "by": codec.encode(by),
+            "entry": codec.encode(entry_id),
+            "record": record_bytes,
+        }
+    )
+
+
+def seal(fields: Mapping[str, bytes]) -> bytes:
+    """The bytes of an envelope: its fields, encoded already, and the sum of them all."""
+    digest = Digest.of(codec.join(fields))
+    return codec.join({**fields, _SUM: codec.encode(digest.hex)})
 
 
 def decode_entry(data: bytes) -> Entry:
@@ -514,21 +546,38 @@ def decode_entry(data: bytes) -> Entry:
     Raises:
         DataDamaged: It is not one.
     """
-    plain = codec.decode(data, dict[str, Any])
-    try:
-        canonical = codec.encode(plain)
-        envelope = msgspec.convert(plain, _Envelope)
-        record_bytes = codec.encode(envelope.record)
-    except (InvalidInput, ValueError) as error:
-        raise DataDamaged("a log entry that cannot be read", why=str(error)) from error
     # One entry has one spelling: no key twice, nothing that another reader would take otherwise.
-    if canonical != data:
-        raise DataDamaged("a log entry that is not canonical JSON")
-    kind = _RECORDS.get(str(envelope.record.get("type")))
-    record = None if kind is None else codec.decode(record_bytes, kind)
+    try:
+        members = codec.members(data)
+        _check_sum(members)
+        envelope = codec.convert({key: one.value for key, one in members.items()}, _Envelope)
+        kind = _RECORDS.get(str(envelope.record.get("type")))
+        record = None if kind is None else codec.convert(envelope.record, kind)
+    except DataDamaged as error:
+        raise DataDamaged(
+            "a log entry that cannot be read",
+            why=f"It is damaged: {': '.join(filter(None, (error.what, error.why)))}",
+        ) from error
     return Entry(
-        id=envelope.entry, at=envelope.at, by=envelope.by, record=record, record_bytes=record_bytes
+        id=envelope.entry,
+        at=envelope.at,
+        by=envelope.by,
+        record=record,
+        record_bytes=members["record"].data,
     )
+
+
+def _check_sum(members: Mapping[str, codec.Member]) -> None:
+    """Check the sum of an envelope.
+
+    Raises:
+        DataDamaged: There is none, or that of other bytes.
+    """
+    fields = {key: member.data for key, member in members.items() if key != _SUM}
+    if _SUM not in members:
+        raise DataDamaged("it has no sum")
+    if members[_SUM].value != Digest.of(codec.join(fields)).hex:
+        raise DataDamaged("its sum is that of other bytes")
 
 
 def encode_lines(items: Iterable[msgspec.Struct]) -> bytes:

@@ -2,7 +2,7 @@ import sqlite3
 from importlib.resources import files
 
 import pytest
-from index_samples import SampleLogs, run_id
+from index_samples import START, SampleLogs, run_id
 
 from thence.index import Index
 from thence.index.ingest import COLUMNS, LogItem, rows, wanted
@@ -10,7 +10,12 @@ from thence.index.status import problems
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName
-from thence.model.records import ArtifactEdit, MetricPoint, encode_lines
+from thence.model.records import (
+    ArtifactEdit,
+    MetricPoint,
+    encode_entry_bytes,
+    encode_lines,
+)
 
 
 def problem_of(item: LogItem) -> tuple[str, str]:
@@ -61,9 +66,7 @@ def test_an_entry_that_is_damaged_is_a_problem() -> None:
 
 def test_a_type_that_is_not_known_is_kept_visible_with_its_record() -> None:
     record = {"type": "blessing", "of": "the fleet"}
-    data = codec.encode(
-        {"at": "2026-01-01T00:00:00.000000Z", "by": "ann", "entry": "e", "record": record}
-    )
+    data = encode_entry_bytes("e", START, "ann", codec.encode(record))
     item = LogItem("refs/runs/" + run_id(1), 1, data)
     kind, reason = problem_of(item)
     assert (kind, "'blessing'" in reason) == ("unknown", True)

@@ -1,12 +1,15 @@
 """Entries: what is read is what was written, bytes included, whoever wrote it."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
 
-from thence.errors import DataDamaged
+from thence.errors import DataDamaged, InvalidInput
 from thence.model import codec, records
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName
@@ -36,7 +39,9 @@ from thence.model.records import (
     decode_entry,
     decode_lines,
     encode_entry,
+    encode_entry_bytes,
     encode_lines,
+    seal,
 )
 
 AT = datetime(2026, 11, 23, 10, 0, 0, 1, tzinfo=UTC)
@@ -93,6 +98,16 @@ ALL: tuple[Record, ...] = (
 )
 
 
+def envelope(**fields: Any) -> bytes:
+    fields = {"at": AT, "by": "b", "entry": "e"} | fields
+    return seal({key: codec.encode(value, depth=1) for key, value in fields.items()})
+
+
+def summed(body: bytes) -> bytes:
+    """The body with a sum that is right, whatever the body is."""
+    return body[:-1] + f',"sum":"{hashlib.sha256(body).hexdigest()}"}}'.encode()
+
+
 @pytest.mark.parametrize("record", ALL, ids=lambda record: str(record.__struct_config__.tag))
 def test_entries_come_back(record: Record) -> None:
     data = encode_entry("id", AT, "me", record)
@@ -112,15 +127,71 @@ def test_the_bytes_of_an_entry_are_pinned() -> None:
         encode_entry("e1", AT, "me", Tombstone(version=D, reason="ü"))
         == (
             '{"at":"2026-11-23T10:00:00.000001Z","by":"me","entry":"e1",'
-            f'"record":{{"reason":"ü","type":"tombstone","version":"{D}"}}}}'
+            f'"record":{{"reason":"ü","type":"tombstone","version":"{D}"}},'
+            f'"sum":"feb045dec297885f66b2b796dc60ee0d7ad594fc747a4de2675b3af81e0c3c4d"}}'
         ).encode()
     )
 
 
+def test_the_sum_is_that_of_all_other_bytes() -> None:
+    data = encode_entry("e1", AT, "me", Tombstone(version=D, reason="ü"))
+    body, tail = data[:-74] + b"}", data[-74:]
+    assert tail == f',"sum":"{hashlib.sha256(body).hexdigest()}"}}'.encode()
+
+
+def test_every_changed_digit_of_an_entry_is_noticed() -> None:
+    """Also those that leave canonical JSON: another time, another author, another reason."""
+    data = encode_entry("e1", AT, "me", Tombstone(version=D, reason="good"))
+    for position in range(len(data)):
+        for bit in range(8):
+            other = bytearray(data)
+            other[position] ^= 1 << bit
+            with pytest.raises(DataDamaged):
+                decode_entry(bytes(other))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: {},
+        lambda fields: {"sum": "0" * 64},
+        lambda fields: {"sum": hashlib.sha256(codec.encode(fields)).hexdigest().upper()},
+        lambda fields: {"sum": None},
+        lambda fields: {"sum": {"sha256": hashlib.sha256(codec.encode(fields)).hexdigest()}},
+    ],
+)
+def test_an_entry_needs_the_right_sum(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    fields = {"at": AT, "by": "b", "entry": "e", "record": {"x": 1}}
+    with pytest.raises(DataDamaged) as caught:
+        decode_entry(codec.encode(fields | change(fields)))
+    assert caught.value.what == "a log entry that cannot be read"
+    assert "sum" in caught.value.why
+
+
+def test_a_new_entry_around_a_record_leaves_its_bytes_alone() -> None:
+    record = {**codec.to_plain(Tombstone(version=D, reason="r")), "new": {"deep": [1.0]}}
+    first = decode_entry(envelope(record=record))
+    second = decode_entry(encode_entry_bytes("e2", AT, "she", first.record_bytes))
+    assert (second.id, second.by) == ("e2", "she")
+    assert second.record_bytes == first.record_bytes
+    assert second.digest == first.digest
+
+
+def test_nothing_is_written_that_cannot_be_read_for_its_depth() -> None:
+    deep: list[Any] = []
+    for _ in range(98):
+        deep = [deep]
+    edit = VersionEdit(version=D, metadata={"x": deep[0]})
+    assert decode_entry(encode_entry("e", AT, "b", edit)).record == edit
+    with pytest.raises(InvalidInput):
+        encode_entry("e", AT, "b", VersionEdit(version=D, metadata={"x": deep}))
+
+
 def test_fields_of_a_newer_version_survive_in_the_bytes() -> None:
     record = {**codec.to_plain(Tombstone(version=D, reason="r")), "new": {"deep": [1.0]}}
-    data = codec.encode({"at": AT, "by": "b", "entry": "e", "later": 1, "record": record})
-    entry = decode_entry(data)
+    for later in ({"later": 1}, {"zeta": [1.5]}, {"$odd": {"$f": 1}}):
+        entry = decode_entry(envelope(record=record, **later))
+        assert entry.record == Tombstone(version=D, reason="r")
     assert entry.record == Tombstone(version=D, reason="r")
     assert json.loads(entry.record_bytes) == record
     assert entry.digest == Digest.of(codec.encode(record))
@@ -130,42 +201,67 @@ def test_fields_of_a_newer_version_survive_in_the_bytes() -> None:
 
 def test_records_of_a_newer_version_are_kept_unread() -> None:
     for record in ({"type": "vote", "x": 1}, {"x": 1}, {"type": 5}, {}):
-        data = codec.encode({"at": AT, "by": "b", "entry": "e", "record": record})
-        entry = decode_entry(data)
+        entry = decode_entry(envelope(record=record))
         assert entry.record is None
         assert entry.record_bytes == codec.encode(record)
 
 
-GOOD = encode_entry("e", AT, "b", Tombstone(version=D, reason="r"))
+GOOD = codec.encode({"at": AT, "by": "b", "entry": "e", "record": Tombstone(version=D, reason="r")})
+
+
+def test_what_the_next_test_changes_is_good() -> None:
+    assert summed(GOOD) == encode_entry("e", AT, "b", Tombstone(version=D, reason="r"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        GOOD.replace(b":", b": ", 1),
+        GOOD.replace(b'"by":"b",', b""),
+        GOOD.replace(b'"by":"b",', b'"by":5,'),
+        GOOD.replace(b'"by":"b",', b'"by":"b","by":"b",'),
+        GOOD.replace(b'"at"', b'"zat"'),
+        GOOD.replace(b'"reason":"r"', b'"reason":"\\u0072"'),
+        GOOD.replace(b'"reason":"r"', b'"reason":5'),
+        GOOD.replace(b'"reason":"r"', b'"reason":"\\ud800"'),
+        GOOD.replace(b'"reason":"r"', b'"reason":"\xff"'),
+        GOOD.replace(b'"reason":"r"', b'"reason":"r","reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":1e400,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":1e5,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":NaN,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":{"$i":"5"},"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":9007199254740993,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":-0,"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":{"$z":0},"reason":"r"'),
+        GOOD.replace(b'"type":"tombstone",', b'"type":"version",'),
+        GOOD.replace(b'"reason":"r"', b'"n":' + b"[" * 100 + b"]" * 100 + b',"reason":"r"'),
+        GOOD.replace(b'"reason":"r"', b'"n":' + b"[" * 9999 + b"]" * 9999 + b',"reason":"r"'),
+        b'{"at":"x","by":"b","entry":"e","record":{}}',
+        codec.encode({"at": AT, "by": "b", "entry": "e", "record": []}),
+    ],
+)
+def test_an_entry_that_is_not_canonical_is_damaged(body: bytes) -> None:
+    assert body != GOOD
+    with pytest.raises(DataDamaged):
+        decode_entry(summed(body))
 
 
 @pytest.mark.parametrize(
     "data",
     [
         b"",
-        GOOD[:-1],
-        GOOD + b" ",
-        GOOD + b"\n",
-        GOOD.replace(b":", b": ", 1),
-        GOOD.replace(b'"by":"b",', b""),
-        GOOD.replace(b'"by":"b",', b'"by":"b","by":"b",'),
-        GOOD.replace(b'"reason":"r"', b'"reason":"\\u0072"'),
-        GOOD.replace(b'"reason":"r"', b'"reason":5'),
-        GOOD.replace(b'"reason":"r"', b'"reason":"\\ud800"'),
-        GOOD.replace(b'"reason":"r"', b'"reason":"r","reason":"r"'),
-        GOOD.replace(b'"reason":"r"', b'"n":1e400,"reason":"r"'),
-        GOOD.replace(b'"reason":"r"', b'"n":NaN,"reason":"r"'),
-        GOOD.replace(b'"reason":"r"', b'"n":{"$i":"5"},"reason":"r"'),
-        GOOD.replace(b'"reason":"r"', b'"n":-0,"reason":"r"'),
-        GOOD.replace(b'"reason":"r"', b'"n":{"$z":0},"reason":"r"'),
-        GOOD.replace(b'"type":"tombstone",', b'"type":"version",'),
-        GOOD.replace(b'"reason":"r"', b'"n":' + b"[" * 100 + b"]" * 100 + b',"reason":"r"'),
         b"[]",
-        b'{"at":"x","by":"b","entry":"e","record":{}}',
-        codec.encode({"at": AT, "by": "b", "entry": "e", "record": []}),
+        b"5",
+        b'{"$f":"NaN"}',
+        GOOD,
+        summed(GOOD)[:-1],
+        summed(GOOD) + b" ",
+        summed(GOOD) + b"\n",
+        b"\xef\xbb\xbf" + summed(GOOD),
+        summed(GOOD).decode().encode("utf-16"),
     ],
 )
-def test_an_entry_that_is_not_canonical_is_damaged(data: bytes) -> None:
+def test_what_is_no_entry_is_damaged(data: bytes) -> None:
     with pytest.raises(DataDamaged):
         decode_entry(data)
 
