@@ -1,0 +1,115 @@
+"""Finding the version that a ref names in the logs themselves, where there is no index of them."""
+
+from typing import NamedTuple
+
+from thence.errors import InvalidInput, NotFound
+from thence.model.ids import Digest
+from thence.model.names import SelectorKind, VersionRef
+from thence.model.numbers import is_local, label, local
+from thence.model.records import AliasMove, Entry, Tombstone, Version, decode_entry
+from thence.vault.logs import Logs, alias_log, edits_log, versions_log
+
+__all__ = ["Chosen", "choose"]
+
+
+class Chosen(NamedTuple):
+    """A version as it is in its log.
+
+    Attributes:
+        entry: Its entry; `entry.digest` is the identity of the version.
+    """
+
+    number: int
+    entry: Entry
+    version: Version
+
+
+def choose(logs: Logs, ref: VersionRef) -> Chosen:
+    """The version that a ref names; its path is not looked at.
+
+    Deleted versions are passed over by `latest`, `~N` and digests, as an index does.
+
+    Raises:
+        NotFound: There is none.
+        InvalidInput: A digest is that of several contents.
+        DataDamaged: An entry cannot be read.
+    """
+    selector = ref.selector
+    match selector.kind:
+        case SelectorKind.NUMBER:
+            found = _numbered(logs, ref, selector.number)
+        case SelectorKind.LOCAL:
+            found = _numbered(logs, ref, local(selector.number))
+        case SelectorKind.ALIAS:
+            found = _by_alias(logs, ref)
+        case SelectorKind.DIGEST:
+            found = _by_content(logs, ref)
+        case _:
+            found = _back(logs, ref, selector.number)
+    if found is None:
+        tail = logs.tail(versions_log(ref.artifact))
+        raise NotFound(
+            f"no version {ref}",
+            why=f"The latest one is {label(tail)}." if tail else "There is no such artifact.",
+            about=str(ref),
+        )
+    return found
+
+
+def _numbered(logs: Logs, ref: VersionRef, number: int) -> Chosen | None:
+    data = (
+        logs.read(versions_log(ref.artifact), number)
+        if number < 10**10 or is_local(number)
+        else None
+    )
+    if data is None:
+        return None
+    entry = decode_entry(data)
+    return Chosen(number, entry, entry.record) if isinstance(entry.record, Version) else None
+
+
+def _all(logs: Logs, ref: VersionRef) -> list[Chosen]:
+    """The versions that are not deleted, the latest first."""
+    deleted = set()
+    for _, data in logs.after(edits_log(ref.artifact), 0):
+        record = decode_entry(data).record
+        if isinstance(record, Tombstone):
+            deleted.add(record.version)
+    found = []
+    for number, data in logs.after(versions_log(ref.artifact), 0):
+        entry = decode_entry(data)
+        if isinstance(entry.record, Version) and entry.digest not in deleted:
+            found.append(Chosen(number, entry, entry.record))
+    return found[::-1]
+
+
+def _back(logs: Logs, ref: VersionRef, steps: int) -> Chosen | None:
+    versions = _all(logs, ref)
+    return versions[steps] if steps < len(versions) else None
+
+
+def _by_content(logs: Logs, ref: VersionRef) -> Chosen | None:
+    found = [one for one in _all(logs, ref) if one.version.tree.hex.startswith(ref.selector.text)]
+    if len({one.version.tree for one in found}) > 1:
+        raise InvalidInput(
+            f"{ref} is more than one content",
+            why="Several digests begin so.",
+            hint="Give more digits.",
+            about=str(ref),
+        )
+    return found[0] if found else None
+
+
+def _by_alias(logs: Logs, ref: VersionRef) -> Chosen | None:
+    from thence.model.names import Alias
+
+    target: Digest | None = None
+    for _, data in logs.after(alias_log(ref.artifact, Alias(ref.selector.text)), 0):
+        record = decode_entry(data).record
+        if isinstance(record, AliasMove):
+            target = record.version
+    for number, data in logs.after(versions_log(ref.artifact), 0):
+        entry = decode_entry(data)
+        if entry.digest == target and isinstance(entry.record, Version):
+            return Chosen(number, entry, entry.record)
+    return None

@@ -1,0 +1,255 @@
+"""Pushing: what waits in the outbox of a clone goes home and gets its numbers there.
+
+Content first, a hint in the journal for all, then the entries: versions, edits, runs, aliases. An
+entry leaves the outbox when it is in the mirrored log. So a push that was cut anywhere is simply
+repeated: what got through before is found by its id.
+"""
+
+from itertools import groupby
+from typing import NamedTuple
+
+from thence.errors import Conflict
+from thence.model.ids import Digest
+from thence.model.names import VersionRef
+from thence.model.records import AliasMove, Tombstone, VersionEdit
+from thence.vault.conflicts import (
+    Conflicting,
+    ConflictingVersions,
+    WaitingEntry,
+    list_conflicts,
+    outbox_of,
+    waiting_in,
+)
+from thence.vault.hints import write_hint
+from thence.vault.journal import Announced
+from thence.vault.mirroring import (
+    Mirrored,
+    Progress,
+    at_once,
+    follow,
+    mirror_entries,
+    place,
+    rank,
+    same_project,
+)
+from thence.vault.references import Root, RootKind, roots_of
+from thence.vault.settling import Numbered, Settled, settle
+from thence.vault.transfer import Transferred, transfer
+from thence.vault.turn import turn
+from thence.vault.vault import Vault
+
+__all__ = ["Pushed", "push"]
+
+_ROUNDS = 100
+_ANNOUNCED_AT_ONCE = 5000
+# More packs than these are not worth a hint of each root: merged directories tell faster.
+_HINTED_PACKS = 64
+
+
+class Pushed(NamedTuple):
+    """What a push did.
+
+    Attributes:
+        numbered: The entries that went home, or were found there: local and new number of each.
+        contents: How many contents the home did not have.
+        size_bytes: Of these contents.
+        sent_bytes: Of the packs that were written.
+        moot: Alias moves that led where the home's alias is already; they are forgotten.
+        conflicts: What cannot be pushed, from this push and earlier ones.
+        fetched: What others did to the same logs meanwhile, and was mirrored.
+    """
+
+    numbered: tuple[Numbered, ...]
+    contents: int
+    size_bytes: int
+    sent_bytes: int
+    moot: int
+    conflicts: tuple[Conflicting, ...]
+    fetched: Mirrored
+
+
+class _Queue(NamedTuple):
+    """What goes to one log, in order."""
+
+    log: str
+    entries: tuple[WaitingEntry, ...]
+
+
+def push(
+    clone: Vault,
+    home: Vault,
+    *,
+    only: VersionRef | None = None,
+    progress: Progress = lambda contents, size: None,
+) -> Pushed:
+    """Send what waits in the outbox home.
+
+    Args:
+        clone: Where the outbox is.
+        home: What gives the numbers.
+        only: What the clone holds, where it is a part: the content of what others did to the same
+            logs is not fetched then.
+        progress: Is told contents and bytes sent so far.
+
+    Raises:
+        InvalidInput: They are different projects.
+        NotFound: A content is neither here nor there.
+        Conflict: Others were faster a hundred times.
+        DataDamaged: The clone is no mirror of this home, or an entry or content is damaged.
+        StorageError: A store failed; repeat the push.
+        Denied: A store may not be read, or not be written to.
+    """
+    same_project(clone, home)
+    with turn(clone):
+        return _Push(clone, home, progress, with_content=only is None).run()
+
+
+class _Push:
+    """One push, in rounds: each begins with what others did to the logs meanwhile."""
+
+    def __init__(
+        self, clone: Vault, home: Vault, progress: Progress, *, with_content: bool
+    ) -> None:
+        self._clone = clone
+        self._home = home
+        self._progress = progress
+        self._with_content = with_content
+        self._ahead: set[str] = set()
+        self._damaged: set[str] = set()
+        self._lost_race = False
+        self._numbered: list[Numbered] = []
+        self._settled = Settled()
+        self._fetched = Mirrored()
+        self._sent = Transferred(0, 0, 0, ())
+
+    def run(self) -> Pushed:
+        for _ in range(_ROUNDS):
+            self._catch_up()
+            queues = [one for one in _queues(self._clone) if one.log not in self._damaged]
+            if not queues:
+                break
+            self._send(queues)
+        else:
+            raise Conflict(
+                "the outbox could not be pushed", why="Others changed the same logs every time."
+            )
+        return Pushed(
+            (*self._settled.numbered, *self._numbered),
+            self._sent.contents,
+            self._sent.size_bytes,
+            self._sent.sent_bytes,
+            self._settled.moot,
+            list_conflicts(self._clone),
+            self._fetched,
+        )
+
+    def _catch_up(self) -> None:
+        """Mirror what others did to the logs, and settle by it."""
+        waiting = {one.log for one in outbox_of(self._clone).waiting()}
+        # Nobody else writes to the log of a run made here, mostly: it is not asked for beforehand.
+        logs = {log for log in waiting if not log.startswith("refs/runs/")} | self._ahead
+        self._ahead = set()
+        spans = follow(self._home, self._clone, sorted(logs))
+        if spans:
+            done = mirror_entries(
+                self._home, self._clone, spans, with_content=lambda log, entry: self._with_content
+            )
+            self._fetched = self._fetched.plus(done)
+            # What follows damage cannot be mirrored, so what is appended there would wait for ever.
+            self._damaged.update(key.rpartition("/")[0] for key in done.damaged)
+        self._settled = self._settled.plus(settle(self._clone))
+
+    def _send(self, queues: list[_Queue]) -> None:
+        self._lost_race = False
+        entries = [one.entry for queue in queues for one in queue.entries]
+        found = roots_of(entries)
+        if found.roots:
+            so_far = self._sent
+            done = transfer(
+                self._clone,
+                self._home,
+                found.roots,
+                progress=lambda contents, size: self._progress(
+                    so_far.contents + contents, so_far.size_bytes + size
+                ),
+            )
+            self._sent = Transferred(
+                so_far.contents + done.contents,
+                so_far.size_bytes + done.size_bytes,
+                so_far.sent_bytes + done.sent_bytes,
+                done.packs,
+            )
+            self._hint(found.roots, done.packs)
+        announced = [
+            Announced(one.entry.id, queue.log) for queue in queues for one in queue.entries
+        ]
+        for start in range(0, len(announced), _ANNOUNCED_AT_ONCE):
+            self._home.journal.note(announced[start : start + _ANNOUNCED_AT_ONCE])
+        for _, same_rank in groupby(queues, key=lambda queue: rank(queue.log)):
+            at_once(self._append, list(same_rank), self._home)
+            if self._lost_race:
+                return  # what follows may name what is not there yet
+
+    def _hint(self, roots: tuple[Root, ...], packs: tuple[bytes, ...]) -> None:
+        if not self._home.remote or len(packs) > _HINTED_PACKS:
+            return
+        lists = [root.digest for root in roots if root.kind is not RootKind.CONTENT]
+        at_once(lambda digest: write_hint(self._home.store, digest, packs), lists, self._home)
+
+    def _append(self, queue: _Queue) -> None:
+        log = queue.log
+        outbox = outbox_of(self._clone)
+        since = tail = self._clone.numbered.tail(log)
+        for one in queue.entries:
+            # What was decided by what the home has must not come after something else.
+            decided = log.startswith("refs/aliases/") or (since == 0 and log.endswith("/@"))
+            try:
+                done = self._home.numbered.append_bytes(
+                    log, one.entry, one.data, since=since, **({"tries": 1} if decided else {})
+                )
+            except Conflict:
+                self._ahead.add(log)
+                self._lost_race = True
+                return
+            if done.number == tail + 1:
+                place(self._home, self._clone, log, done.number, one.data)
+                outbox.remove(log, one.number)
+                tail = done.number
+                self._numbered.append(Numbered(log, one.number, done.number))
+            else:
+                # Others were between: what they did is mirrored first, in the next round.
+                self._ahead.add(log)
+            since = done.number
+
+
+def _queues(clone: Vault) -> list[_Queue]:
+    """What can go, in the order in which it goes."""
+    blocked: dict[str, set[int]] = {}
+    for conflict in list_conflicts(clone):
+        if isinstance(conflict, ConflictingVersions):
+            blocked[conflict.log] = set(conflict.numbers)
+    logs = dict.fromkeys(one.log for one in outbox_of(clone).waiting())
+    waiting = {log: waiting_in(clone, log) for log in logs}
+    held = {
+        one.entry.digest
+        for log, numbers in blocked.items()
+        for one in waiting[log]
+        if one.number in numbers
+    }
+    queues = []
+    for log, entries in sorted(waiting.items(), key=lambda item: (rank(item[0]), item[0])):
+        going = [one for one in entries if one.number not in blocked.get(log, ())]
+        names = [_named(one) in held for one in going]
+        if log.startswith("refs/aliases/") and True in names:
+            going = going[: names.index(True)]
+        else:
+            going = [one for one, is_held in zip(going, names, strict=True) if not is_held]
+        if going:
+            queues.append(_Queue(log, tuple(going)))
+    return queues
+
+
+def _named(one: WaitingEntry) -> Digest | None:
+    """The version that an entry is about, where it makes no sense without it."""
+    record = one.entry.record
+    return record.version if isinstance(record, VersionEdit | Tombstone | AliasMove) else None
