@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thence.execution import annotating, giving, keeping, opening
+from thence.execution import annotating, giving, keeping, opening, sharing, waiting
 from thence.execution.giving import Given
 from thence.execution.keeping import Metadata, SavedVersion
 from thence.execution.site import Site
@@ -31,6 +31,9 @@ from thence.vault.tree import TreeEntry
 if TYPE_CHECKING:
     from thence.execution.record import Sensor
     from thence.execution.session import Session
+    from thence.execution.sharing import Sent
+    from thence.execution.waiting import WaitingItem
+    from thence.vault.sync import Pulled
 
 __all__ = ["Project"]
 
@@ -349,9 +352,9 @@ class Project:
         Raises:
             StorageError: The store cannot be written.
         """
-        from thence.execution import record
+        from thence.execution import recovery
 
-        found = record.recover(self.site)
+        found = recovery.recover(self.site)
         return [run_questions.run_detail(self.site.index, run) for run in found]
 
     def reproduce(
@@ -403,3 +406,37 @@ class Project:
             NotFound: There is no such run.
         """
         return run_questions.run_files(self.site.index, self.find_run(ref).run, role)
+
+    # Sharing
+
+    @classmethod
+    def clone(
+        cls,
+        url: str,
+        folder: PathLike,
+        *,
+        only: Sequence[str] = (),
+        progress: Progress = lambda contents, size: None,
+    ) -> "tuple[Project, Pulled]":
+        """Copy a project from a store into a folder; `only` some versions of it."""
+        root = Path(folder).expanduser().resolve()
+        done = sharing.clone(url, root, only=only, progress=progress)
+        return cls(done.site), done.pulled
+
+    def pull(
+        self, *, only: Sequence[str] = (), progress: Progress = lambda contents, size: None
+    ) -> "Pulled":
+        """Fetch what others saved at home."""
+        return sharing.pull(self.site, only=only, progress=progress)
+
+    def push(self, *, progress: Progress = lambda contents, size: None) -> "Sent":
+        """Send home what was saved in this clone."""
+        return sharing.push(self.site, progress=progress)
+
+    def outbox(self) -> "list[WaitingItem]":
+        """What waits in this clone to be pushed."""
+        return waiting.waiting(self.site)
+
+    def drop(self, ref: str) -> "list[WaitingItem]":
+        """Give up what waits under a ref."""
+        return waiting.drop(self.site, ref)

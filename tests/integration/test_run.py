@@ -388,7 +388,7 @@ def test_a_probe_that_fails_never_breaks_the_run(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("this probe is broken")
 
-    monkeypatch.setattr(f"thence.execution.sealing.{broken}", fail)
+    monkeypatch.setattr(f"thence.execution.gathering.{broken}", fail)
     workshop.write("conf.yaml", "a: 1\n")
     run = workshop.script(
         "open('conf.yaml').read()\nopen('metrics.json', 'w').write('{\"auc\": 1}')\n"

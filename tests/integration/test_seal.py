@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from thence.execution import sealing
+from thence.execution import gathering
 from thence.model.records import FileRole, RunStatus
 from workshop import Workshop, environment, seal_of
 
@@ -27,8 +27,8 @@ def test_long_output_is_kept_without_the_secrets_in_it(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than is held in memory, and a secret that is learnt only after it was printed."""
-    monkeypatch.setattr(sealing, "_TEXT", 100_000)
-    monkeypatch.setattr(sealing, "_TAIL", 50_000)
+    monkeypatch.setattr(gathering, "_TEXT", 100_000)
+    monkeypatch.setattr(gathering, "_TAIL", 50_000)
     workshop.write("conf.yaml", "db_password: gurke-4711-salat\n")
     run = workshop.script(
         "import sys\n"

@@ -7,7 +7,7 @@ logged is lost when it is killed. Programs find the spool through an environment
 import heapq
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -33,6 +33,8 @@ __all__ = [
     "UsedVersion",
     "attach",
     "current",
+    "merge_lines",
+    "parse_lines",
     "read_lines",
     "tell",
 ]
@@ -211,19 +213,30 @@ def read_lines(spool: Path) -> Iterator[Line]:
 
 
 def _lines_of(path: Path) -> Iterator[tuple[tuple[float, int], Line]]:
+    return _placed(parse_lines(path.read_bytes()))
+
+
+def _placed(lines: Iterable[Line]) -> Iterator[tuple[tuple[float, int], Line]]:
     """Lines with their places; one without a time is where the one before it is."""
     place = (0.0, -1)
-    for line in _parse(path):
+    for line in lines:
         if isinstance(line, LoggedMetric) and line.at is not None:
             place = (line.at.timestamp(), -1 if line.step is None else line.step)
         yield place, line
 
 
-def _parse(path: Path) -> Iterator[Line]:
-    for data in path.read_bytes().splitlines():
+def merge_lines(writers: Iterable[bytes]) -> Iterator[Line]:
+    """As `read_lines`, of what each writer has said; give them in the order of their names."""
+    placed = (_placed(parse_lines(data)) for data in writers)
+    return (line for _, line in heapq.merge(*placed, key=lambda item: item[0]))
+
+
+def parse_lines(data: bytes) -> Iterator[Line]:
+    """The lines of one writer; torn ones and those of newer versions are passed over."""
+    for one in data.splitlines():
         try:
-            kind = msgspec.json.decode(data)["type"]
-            yield codec.decode(data, _LINES[kind])
+            kind = msgspec.json.decode(one)["type"]
+            yield codec.decode(one, _LINES[kind])
         except (ThenceError, ValueError, KeyError, TypeError):
             continue
 

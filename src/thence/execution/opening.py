@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from thence.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from thence.errors import AlreadyExists, Conflict, Denied, InvalidInput, NotFound, StorageError
 from thence.execution.home import HOME_FILE, Home, read_home, write_home
+from thence.execution.patience import PATIENCE_S, is_passing, within
 from thence.execution.site import LOCAL, Site
 from thence.index.database import Index
 from thence.store.base import Store
@@ -216,7 +217,7 @@ def open_site(root: Path) -> Site:
         read_project(store)
         vault = Vault(store, local / "cache", clone=home is not None)
     else:
-        store = _open_home_store(home)
+        store = _open_home_store(home, patience_s=PATIENCE_S)
         if remote := is_remote(store.url):
             store = Cache(store, local / "cache" / "pages", limit_bytes=_cache_limit())
         vault = Vault(store, local / "cache", remote=remote)
@@ -259,9 +260,18 @@ def open_home(local: Path, home: Home) -> Vault:
     return Vault(store, local / "cache" / "home", remote=is_remote(store.url))
 
 
-def _open_home_store(home: Home) -> Store:
+def _open_home_store(home: Home, *, patience_s: float | None = None) -> Store:
+    """The store of a home; with patience, also where it cannot be reached: runs go on without."""
     store = connect(home.url)
-    project = open_project(store)
+    try:
+        if patience_s is None:
+            project = open_project(store)
+        else:
+            project = within(patience_s, lambda: open_project(store), doing=f"reach {store.url}")
+    except (StorageError, Denied) as error:
+        if patience_s is None or not is_passing(error):
+            raise
+        return store
     if project.file.id != home.project:
         raise Conflict(
             f"{store.url} holds another project than this folder belongs to",

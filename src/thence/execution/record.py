@@ -1,4 +1,4 @@
-"""The life of a run: opened, watched, sealed; and what becomes of one whose recorder died."""
+"""The life of a run: opened, watched, sealed."""
 
 import contextlib
 import logging
@@ -6,13 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-
-from thence.errors import DataDamaged, NotFound, StorageError, ThenceError
+from thence.errors import ThenceError
 from thence.execution import live
 from thence.execution.capture.classify import is_short_text
 from thence.execution.capture.files import FileLedger
@@ -21,17 +19,16 @@ from thence.execution.capture.params import read_argv
 from thence.execution.capture.secret_files import is_secret_file
 from thence.execution.capture.secrets import Redactor, Stream
 from thence.execution.events import Ended
+from thence.execution.holding import announce, finish, release
 from thence.execution.launch import find_program, launch, standard_input
-from thence.execution.outputs import mark_changes, note_outputs
-from thence.execution.relearning import learn_again, learn_from_file
-from thence.execution.sealing import seal
+from thence.execution.outputs import note_outputs
+from thence.execution.relearning import learn_from_file
 from thence.execution.site import Site
-from thence.execution.spool import Beginning, End, Opened, Spool, spools, sweep
+from thence.execution.spool import Beginning, End, Opened, Spool
 from thence.model.ids import Digest, RunId
-from thence.model.records import Param, RunOpened, RunSealed, RunStatus, SensorReport
-from thence.vault.logs import run_log
+from thence.model.records import Param, RunOpened, RunStatus, SensorReport
 
-__all__ = ["RunOptions", "Sensor", "execute", "open_run", "recover"]
+__all__ = ["RunOptions", "Sensor", "execute", "known_files", "open_run", "protector"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +57,12 @@ def open_run(
     cwd: Path | None = None,
     rerunnable: bool = True,
     ordinal: int = 1,
+    quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Opened:
     """Begin a run: its spool and the first entry of its log.
 
-    Secrets are replaced before anything is written.
+    Secrets are replaced before anything is written. Where the home is far away, it is published
+    from now on; where it cannot be reached for a moment, the run goes on without it.
 
     Args:
         site: Where.
@@ -72,6 +71,7 @@ def open_run(
         cwd: Where it runs; default: here.
         rerunnable: Whether the command can be run again.
         ordinal: Which run of its process it is.
+        quietly: What work beside the run is done in, for sensors in this process.
 
     Raises:
         InvalidInput: `thence.toml` cannot be used.
@@ -110,26 +110,28 @@ def open_run(
         rerunnable=rerunnable,
         ordinal=ordinal,
         stdin=_standard_input(site),
+        opened_entry=site.vault.new_id(),
+        sealed_entry=site.vault.new_id(),
     )
     spool = Spool.create(site.local, beginning)
     ledger = FileLedger(
         site.root,
         cwd=folder,
         spool=spool.folder,
-        known=_known(site),
-        protect=_protect(redactor),
+        known=known_files(site),
+        protect=protector(redactor),
         redact=lambda path, data: redactor.scrub_config(str(path), data),
         ignore={f"ignored: {one}": str(site.root / one) for one in settings.capture.ignore},
     ).open()
+    made = Opened(spool, beginning, ledger, redactor)
     try:
-        site.ingest(site.vault.append(run_log(opened.run), opened, by=site.author))
+        return made._replace(publisher=announce(site, made, quietly=quietly))
     except BaseException as error:
         # It may be in the store, the answer lost: recovery ends it, as a run that never began.
         if isinstance(error, ThenceError):
             spool.write_end(_not_started(site, error))
         spool.release()
         raise
-    return Opened(spool, beginning, ledger, redactor)
 
 
 def execute(
@@ -173,11 +175,10 @@ def execute(
             seen = opened.ledger.finish()
             note_outputs(spool.folder, seen.outputs)
             spool.write_end(end)
-            seal(site, opened, end, seen)
+            finish(site, opened, end, seen)
     except BaseException:
-        spool.release()
+        release(opened)
         raise
-    spool.discard()
     if failure is not None:
         raise failure
     return spool.run
@@ -205,117 +206,8 @@ def _end_of(site: Site, ended: Ended) -> End:
     )
 
 
-def recover(site: Site) -> list[RunId]:
-    """Seal the runs whose recorder died, with everything that reached their spools.
-
-    Runs that are still going on are left alone. One that cannot be recovered stays in its spool
-    and does not keep the others from it: it is said in the log, and raised where it is all there
-    is to say.
-
-    Raises:
-        NotFound: A spool cannot be read, and nothing else could be recovered.
-        DataDamaged: What a spool or the log of its run says cannot be read, and so on.
-        Denied: The store may not be written to, and so on.
-        StorageError: The store failed, and so on.
-    """
-    sweep(site.local, before=site.clock() - timedelta(days=1))
-    found = []
-    failures: list[ThenceError] = []
-    for spool in spools(site.local):
-        try:
-            if spool.hold() and _recover_held(site, spool):
-                found.append(spool.run)
-        except ThenceError as error:
-            failures.append(error)
-            _log.warning("%s was not recovered: %s. %s", spool.run.short, error.what, error.why)
-        except OSError as error:
-            what = f"the spool of {spool.run.short} cannot be read"
-            failures.append(StorageError(what, why=f"{error.strerror or error}."))
-            _log.warning("%s: %s", what, error)
-        finally:
-            spool.release()
-    if failures and not found:
-        raise failures[0]
-    return found
-
-
-def _recover_held(site: Site, spool: Spool) -> bool:
-    """Seal the run of a spool and remove that; whether there was a run to seal."""
-    if _is_sealed(site, spool.run):
-        spool.discard()
-        return False
-    beginning = _beginning_of(site, spool)
-    if beginning is not None:
-        _recover_one(site, spool, beginning)
-    spool.discard()
-    return beginning is not None
-
-
-def _beginning_of(site: Site, spool: Spool) -> Beginning | None:
-    """How a run began, by its spool or its log; None where nothing of it is known: nothing ran.
-
-    Raises:
-        NotFound: Its spool does not tell, and the log neither, but there is something in the spool.
-        DataDamaged: The same.
-    """
-    try:
-        return spool.beginning()
-    except (NotFound, DataDamaged):
-        for entry in site.vault.logs.records(run_log(spool.run)):
-            if isinstance(opened := entry.record, RunOpened):
-                return Beginning(
-                    opened=opened, cwd=os.path.normpath(os.path.join(opened.root, opened.cwd))
-                )
-        if spool.has_notes():
-            raise
-        return None
-
-
-def _recover_one(site: Site, spool: Spool, beginning: Beginning) -> None:
-    redactor = Redactor(site.secret_key())
-    redactor.learn_environment(os.environ)
-    ledger, problems = _ledger_of(site, spool, beginning, redactor)
-    end = spool.end() or End(
-        ended=site.clock(),
-        status=RunStatus.DIED,
-        sensor=SensorReport(
-            name="unknown",
-            completeness="partial",
-            not_seen=("what happened after the recorder died",),
-        ),
-        problems=("The recorder of this run died; it was sealed later from its spool.",),
-    )
-    if site.vault.logs.tail(run_log(spool.run)) == 0:
-        site.ingest(site.vault.append(run_log(spool.run), beginning.opened, by=site.author))
-    seen, changes = mark_changes(spool.folder, ledger.finish())
-    problems += changes
-    learn_again(redactor, beginning.withheld, seen)
-    end = msgspec.structs.replace(end, problems=(*end.problems, *problems))
-    seal(site, Opened(spool, beginning, ledger, redactor), end, seen)
-
-
-def _ledger_of(
-    site: Site, spool: Spool, beginning: Beginning, redactor: Redactor
-) -> tuple[FileLedger, list[str]]:
-    """The files of the run as they were noted, and sentences on what that leaves out."""
-    known, protect = _known(site), _protect(redactor)
-    try:
-        return FileLedger.replay(spool.folder, known=known, protect=protect), []
-    except NotFound:
-        if spool.has_file_notes():
-            raise
-        # It died before its first note.
-        root, cwd = beginning.opened.root, beginning.cwd
-        ledger = FileLedger(root, cwd=cwd, spool=spool.folder, known=known, protect=protect)
-        return ledger, ["No notes of its files were in its spool, so none are known."]
-
-
-def _is_sealed(site: Site, run: RunId) -> bool:
-    entries = site.vault.logs.records(run_log(run))
-    return any(isinstance(entry.record, RunSealed) for entry in entries)
-
-
-def _known(site: Site) -> Callable[[Path, os.stat_result], Digest | None]:
+def known_files(site: Site) -> Callable[[Path, os.stat_result], Digest | None]:
+    """Tells the digests of files whose content is in the vault, which need no copy."""
     stats, directory = site.vault.stats, site.vault.directory
 
     def known(path: Path, facts: os.stat_result) -> Digest | None:
@@ -328,7 +220,9 @@ def _known(site: Site) -> Callable[[Path, os.stat_result], Digest | None]:
     return known
 
 
-def _protect(redactor: Redactor) -> Callable[[Path], bool]:
+def protector(redactor: Redactor) -> Callable[[Path], bool]:
+    """Tells files that are secret by their name; what they hold is learnt."""
+
     def protect(path: Path) -> bool:
         secret = is_secret_file(str(path))
         if secret:

@@ -1,57 +1,27 @@
-"""Sealing a run: from its spool to one record, and the versions that it used and made."""
+"""Sealing a run: the versions that it used and made, and the one record that says it all."""
 
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TypeVar
+import msgspec
 
-from thence.errors import ThenceError
-from thence.execution import live
-from thence.execution.binding import Stored, bind, change
-from thence.execution.capture.code import CodeState, capture_code, find_documents
-from thence.execution.capture.environment import Environment, capture_environment
-from thence.execution.capture.keeper import Signature
-from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
-from thence.execution.capture.params import is_config_file, read_config
-from thence.execution.capture.probe import attempt
-from thence.execution.capture.secrets import Stream
-from thence.execution.capture.states import FileState, Ledger, WrittenFile
-from thence.execution.keeping import first_bytes
-from thence.execution.relearning import scrub_logged
-from thence.execution.settings import FILE_NAME
+from thence.execution.binding import Plan, bind, plan
+from thence.execution.capture.states import Ledger
+from thence.execution.entries import append_once
+from thence.execution.gathering import Gathering, gather
+from thence.execution.publishing import clear
 from thence.execution.site import Site
-from thence.execution.spool import End, Opened
-from thence.formats import registry
-from thence.formats.base import Sniffed
-from thence.model import codec
+from thence.execution.spool import Beginning, End, Opened
 from thence.model.ids import Digest
-from thence.model.paths import path_to_text
-from thence.model.records import (
-    Code,
-    FileRole,
-    FileUse,
-    Kind,
-    MetricPoint,
-    Param,
-    RunSealed,
-    RunStatus,
-    encode_lines,
-)
-from thence.vault.logs import Appended, run_log
+from thence.model.records import FileRole, RunSealed, RunStatus, encode_lines
+from thence.vault.artifacts import Saved
+from thence.vault.hints import write_hint
+from thence.vault.logs import run_log
+from thence.vault.parallel import ahead
+from thence.vault.segments import Segments
+from thence.vault.worktree import Worktree
 from thence.vault.writer import Writer
 
-__all__ = ["seal"]
+__all__ = ["conclude", "seal"]
 
-T = TypeVar("T")
-
-_HEAD = 8192
-# Searching for five secrets runs at 130 MB a second.
-_SEARCHED = 1 << 30
-_PIECE = 16 << 20
-_TEXT = 8 << 20
-_TRACEBACK = 8192
-_TAIL = 1 << 20
+_AT_ONCE = 8
 
 
 def seal(site: Site, opened: Opened, end: End, ledger: Ledger) -> RunSealed:
@@ -63,422 +33,87 @@ def seal(site: Site, opened: Opened, end: End, ledger: Ledger) -> RunSealed:
         StorageError: The store failed; the spool stays, and `recover` tries again.
         Denied: The store may not be written to.
     """
-    return _Sealer(site, opened, end, ledger).seal()
+    vault = site.vault
+    with vault.writer() as writer:
+        gathering = gather(opened, end, ledger, writer, stats=vault.stats, content=vault.content)
+        record = conclude(site, opened.beginning, gathering, writer)
+    vault.stats.save()
+    return record
 
 
-class _Sealer:
-    def __init__(self, site: Site, opened: Opened, end: End, ledger: Ledger) -> None:
-        self._site = site
-        self._spool = opened.spool
-        self._beginning = opened.beginning
-        self._opened = opened.beginning.opened
-        self._end = end
-        self._ledger = ledger
-        self._redactor = opened.redactor
-        self._root = Path(self._opened.root)
-        self._problems: list[str] = [*end.problems, *ledger.problems]
-        self._params: dict[str, Param] = {}
-        self._metrics: dict[str, float] = {}
-        self._points: list[MetricPoint] = []
-        self._logged_params: dict[str, Param] = {}
-        self._made: list[Digest] = []
-        self._used: list[Digest] = []
-        self._appended: list[Appended] = []
+def conclude(
+    site: Site,
+    beginning: Beginning,
+    gathering: Gathering,
+    writer: Writer,
+    *,
+    worktree: Worktree | None = None,
+) -> RunSealed:
+    """Make versions of what was gathered, and append the sealed entry.
 
-    def seal(self) -> RunSealed:
-        self._read_live_lines()
-        loaded, saved = len(set(self._used)), len(set(self._made))
-        with self._site.vault.writer() as writer:
-            inputs = [self._store_read(writer, state) for state in self._ledger.reads]
-            overwritten = [
-                self._store_state(writer, state, FileRole.OVERWRITTEN)
-                for state in (*self._ledger.overwritten, *self._ledger.removed)
-            ]
-            outputs = [self._store_output(writer, out) for out in self._ledger.outputs]
-            others = [*self._store_documents(writer)]
-            environment = self._environment()
-            others += self._store_packages(writer, environment)
-            environment_digest = writer.put_bytes(codec.encode(environment)).digest
-            inputs = self._without_packages(inputs, environment)
-            code = self._code(writer, inputs)
-            stdout = self._store_stream(writer, "stdout")
-            stderr = self._store_stream(writer, "stderr")
-        self._site.vault.stats.save()
-        inputs = self._bind(inputs, FileRole.INPUT, self._used)
-        if self._end.status is RunStatus.FINISHED:
-            # Of a run that failed the outputs are kept, but none becomes the latest version.
-            outputs = self._bind(outputs, FileRole.OUTPUT, self._made)
-        uses = [item.use for item in (*inputs, *overwritten, *outputs)] + others
-        files = encode_lines(uses)
-        series = encode_lines(self._points)
-        with self._site.vault.writer() as writer:
-            files_digest = writer.put_bytes(files).digest
-            series_digest = writer.put_bytes(series).digest if self._points else None
-        opened, end = self._opened, self._end
-        record = RunSealed(
-            run=opened.run,
-            command=opened.command,
-            root=opened.root,
-            cwd=opened.cwd,
-            started=opened.started,
-            ended=end.ended,
-            status=end.status,
-            author=opened.author,
-            host=opened.host,
-            sensor=end.sensor,
-            exit_code=end.exit_code,
-            stdin=self._beginning.stdin,
-            name=opened.name,
-            experiment=opened.experiment,
-            note=opened.note,
-            tags=opened.tags,
-            params={**self._params, **self._logged_params, **self._beginning.params},
-            metrics=self._metrics,
-            series=series_digest,
-            files=files_digest,
-            inputs_count=loaded + sum(item.use.role is FileRole.INPUT for item in inputs),
-            outputs_count=saved + len(outputs),
-            folders=self._folders(outputs),
-            uses=tuple(dict.fromkeys(self._used)),
-            makes=tuple(dict.fromkeys(self._made)),
-            code=code,
-            environment=environment_digest,
-            python=environment.python,
-            environment_variables=self._beginning.environment_variables,
-            omitted_variables=self._beginning.omitted_variables,
-            stdout=stdout,
-            stderr=stderr,
-            traceback=end.traceback or self._traceback(),
-            withheld=tuple(dict.fromkeys((*self._beginning.withheld, *self._redactor.withheld))),
-            connections=self._ledger.connections,
-            problems=tuple(dict.fromkeys((*self._problems, *environment.problems))),
-            rerunnable=self._beginning.rerunnable,
-            ordinal=self._beginning.ordinal,
-        )
-        log = run_log(opened.run)
-        appended = self._site.vault.append(log, record, by=opened.author)
-        attachments = {files_digest: files}
-        if series_digest is not None:
-            attachments[series_digest] = series
-        self._site.ingest(*self._appended, appended, attachments=attachments)
-        return record
+    Args:
+        site: Where.
+        beginning: Of the run, whose log has its opened entry.
+        gathering: What it was made from.
+        writer: Was given all of it. It is flushed here: first with everything that is known, then,
+            with the list of files, which names the versions.
+        worktree: What the paths were when the run ended; default: what they are now.
 
-    # What the program said
-
-    def _read_live_lines(self) -> None:
-        nothing: list[live.Line] = []
-        folder = self._spool.folder
-        for line in self._probe("what was logged", lambda: list(live.read_lines(folder)), nothing):
-            match line:
-                case live.LoggedMetric():
-                    self._points.append(line.to_point())
-                    self._metrics[line.name] = line.value
-                case live.LoggedParam():
-                    value = scrub_logged(self._redactor, line.name, line.value)
-                    self._logged_params[line.name] = Param(value=value, origin="log")
-                case live.MadeVersion():
-                    self._made.append(line.version)
-                case live.UsedVersion():
-                    self._used.append(line.version)
-
-    # Files
-
-    def _use(self, path: Path, role: FileRole) -> FileUse:
-        try:
-            name = path.relative_to(self._root).as_posix()
-        except ValueError:
-            name = path.as_posix()
-        text, percent = path_to_text(name)
-        return FileUse(path=text, percent=percent, role=role)
-
-    def _is_below(self, path: Path) -> bool:
-        return path.is_relative_to(self._root)
-
-    def _store_read(self, writer: Writer, state: FileState) -> Stored:
-        stored = self._store_state(writer, state, FileRole.INPUT)
-        role = {Kind.CODE: FileRole.CODE, Kind.CONFIG: FileRole.CONFIG}.get(
-            stored.kind, FileRole.INPUT
-        )
-        source = state.kept or (state.path if state.digest is None else None)
-        if source is not None and stored.use.digest is not None:
-            found = self._probe(
-                f"the params in {stored.use.path}",
-                lambda: self._read_config(source, stored.use.path),
-                dict[str, Param](),
-            )
-            self._params |= found
-            if found:
-                role = FileRole.CONFIG
-        return stored._replace(use=change(stored.use, role=role))
-
-    def _read_config(self, source: Path, path: str) -> dict[str, Param]:
-        if not is_config_file(path):
-            return {}
-        try:
-            params, problem = read_config(path, source.read_bytes(), self._redactor)
-        except OSError as error:
-            params, problem = {}, f"no params were read from {path}: {error.strerror}"
-        self._problems += [problem] if problem else []
-        return params
-
-    def _store_state(self, writer: Writer, state: FileState, role: FileRole) -> Stored:
-        use = change(
-            self._use(state.path, role),
-            size=state.size_bytes,
-            executable=state.executable,
-            redacted=state.redacted,
-            changed_during_run=state.changed_during_run,
-        )
-        if state.why_not_kept is not None and not _is_still_there(state):
-            return self._sniffed(change(use, why_not_kept=state.why_not_kept), b"")
-        if (known := state.digest) is not None:
-            content = self._site.vault.content
-            head = self._probe(f"the kind of {use.path}", lambda: first_bytes(content, known), b"")
-            return self._sniffed(change(use, digest=known), head)
-        source = state.kept or state.path
-        try:
-            # Data of any size is not searched: it would cost more than the run. Code and
-            # configuration were scrubbed when they were used.
-            is_searched = not state.redacted and state.size_bytes <= _TEXT
-            use = self._put(writer, source, use, is_searched=is_searched)
-        except (OSError, ThenceError) as error:
-            self._problems.append(f"{use.path} could not be kept: {error}")
-            return self._sniffed(change(use, why_not_kept="unreadable"), b"")
-        if not use.redacted and use.digest is not None:
-            self._remember(state, use.digest)
-        return self._sniffed(use, _head(source))
-
-    def _put(self, writer: Writer, source: Path, use: FileUse, *, is_searched: bool) -> FileUse:
-        """Keep a file: without the secrets in it where it is text, else not at all."""
-        found = self._secret_in(source) if is_searched else None
-        if found is None:
-            info = writer.put_file(source)
-            return change(use, digest=info.digest, size=info.size_bytes)
-        data = _beginning_of(source)
-        if len(data) <= _TEXT and b"\0" not in data:
-            info = writer.put_bytes(self._redactor.scrub_bytes(data, use.path))
-            return change(use, digest=info.digest, size=info.size_bytes, redacted=True)
-        self._redactor.note_file(use.path)
-        self._problems.append(
-            f"{use.path} holds the secret {found} and is not a short text, so it was not kept"
-        )
-        return change(use, why_not_kept="secret")
-
-    def _secret_in(self, path: Path) -> str | None:
-        """Name of a learnt secret in a file, or in the first GiB of it."""
-        if not self._redactor.longest:
-            return None
-        overlap = 4 * self._redactor.longest  # bytes of its characters
-        before = b""
-        with path.open("rb") as file:
-            for _ in range(_SEARCHED // _PIECE):
-                piece = file.read(_PIECE)
-                found = self._redactor.contains(before + piece)
-                if found is not None or not piece:
-                    return found
-                before = piece[-overlap:]
-        return None
-
-    def _sniffed(self, use: FileUse, head: bytes) -> Stored:
-        name = use.path.rpartition("/")[2]
-        kind, media_type = self._probe(
-            f"the kind of {use.path}",
-            lambda: registry.sniff(name, head),
-            Sniffed(Kind.FILE, "application/octet-stream"),
-        )
-        return Stored(use, kind, media_type)
-
-    def _probe(self, name: str, function: Callable[[], T], otherwise: T) -> T:
-        value, problem = attempt(name, function)
-        self._problems += [problem] if problem else []
-        return otherwise if value is None else value
-
-    def _remember(self, state: FileState, digest: Digest) -> None:
-        """Teach the stat cache, so that the next run need not copy the file."""
-        if state.signature is None or state.changed_during_run:
-            return
-        try:
-            now = state.path.stat()
-        except OSError:
-            return
-        seen = (state.signature.size_bytes, state.signature.modified_ns, state.signature.changed_ns)
-        if seen == (now.st_size, now.st_mtime_ns, now.st_ctime_ns):
-            read_at = int(self._opened.started.timestamp() * 1e9)
-            self._site.vault.stats.remember(state.path, now, digest, read_at_ns=read_at)
-
-    def _store_output(self, writer: Writer, output: WrittenFile) -> Stored:
-        use = change(self._use(output.path, FileRole.OUTPUT), changed_during_run=output.changed)
-        if output.secret:
-            self._redactor.note_file(use.path)
-            return self._sniffed(change(use, why_not_kept="secret"), b"")
-        try:
-            facts = output.path.stat()
-            use = change(use, size=facts.st_size, executable=bool(facts.st_mode & 0o100))
-            use = self._put(writer, output.path, use, is_searched=True)
-            data = _beginning_of(output.path) if is_metrics_file(use.path) else b""
-        except (OSError, ThenceError) as error:
-            self._problems.append(f"the output {use.path} could not be kept: {error}")
-            return self._sniffed(change(use, why_not_kept="unreadable"), b"")
-        if is_metrics_file(use.path):
-            metrics, problem = self._probe(
-                f"the metrics in {use.path}",
-                lambda: read_metrics(use.path, data),
-                FoundMetrics({}),
-            )
-            self._metrics = {**metrics, **self._metrics}
-            self._problems += [problem] if problem else []
-        return self._sniffed(use, _head(output.path))
-
-    def _store_documents(self, writer: Writer) -> Iterator[FileUse]:
-        read = {state.path for state in self._ledger.reads}
-        found, problem = attempt("the documents", lambda: find_documents(self._root))
-        self._problems += [problem] if problem else []
-        declared = self._root / FILE_NAME
-        for path in (*(found or ()), *([declared] if declared.is_file() else [])):
-            if path not in read:
-                state = FileState.seen(str(path), path.stat())
-                yield self._store_state(writer, state, FileRole.DOCUMENT).use
-
-    def _store_packages(self, writer: Writer, environment: Environment) -> Iterator[FileUse]:
-        own = {str(state.path) for state in self._ledger.reads if self._is_below(state.path)}
-        for kept in environment.kept:
-            if kept.path in own:
-                continue  # it comes back with the project, at its place among its data
-            path = Path(kept.path)
-            try:
-                state = FileState.seen(kept.path, path.stat())
-            except OSError as error:
-                self._problems.append(f"{kept.path} could not be kept: {error.strerror}")
-                continue
-            use = self._store_state(writer, state, FileRole.PACKAGE).use
-            place = path_to_text(f"{kept.reason}/{kept.place}")
-            yield change(use, path=place.text, percent=place.percent, package=kept.package)
-
-    def _without_packages(self, inputs: list[Stored], environment: Environment) -> list[Stored]:
-        """Without files outside of the project that are kept as files of a package."""
-        packages = {kept.path for kept in environment.kept}
-        return [item for item in inputs if item.use.path not in packages]
-
-    def _store_stream(self, writer: Writer, name: str) -> Digest | None:
-        """What the program printed, of any length."""
-        path = self._spool.folder / name
-        try:
-            size = path.stat().st_size
-        except OSError:
-            return None
-        if not size:
-            return None
-        scrubbed = path.with_name(f"{name}.scrubbed")
-        try:
-            # Once more: a secret may have been learnt after it was printed.
-            if size <= _TEXT:
-                data = self._redactor.scrub_bytes(path.read_bytes())
-                return writer.put_bytes(data).digest
-            self._scrub_file(path, scrubbed)
-            return writer.put_file(scrubbed).digest
-        except OSError as error:
-            self._problems.append(f"{name} could not be kept: {error.strerror}")
-            return None
-        finally:
-            scrubbed.unlink(missing_ok=True)
-
-    def _scrub_file(self, path: Path, target: Path) -> None:
-        stream = Stream(self._redactor)
-        with path.open("rb") as source, target.open("wb") as file:
-            while piece := source.read(_TEXT):
-                file.write(stream.feed(piece))
-            file.write(stream.flush())
-
-    def _folders(self, outputs: Iterable[Stored]) -> tuple[str, ...]:
-        """Folders of outputs that the run found: it may fail where it has to make them, or not."""
-        parents = {
-            item.use.path.rpartition("/")[0]
-            for item in outputs
-            if not item.use.path.startswith("/") and not item.use.percent
-        }
-        made = self._ledger.made_folders
-        return tuple(sorted(p for p in parents if p and str(self._root / p) not in made))
-
-    def _bind(self, items: list[Stored], role: FileRole, noted: list[Digest]) -> list[Stored]:
-        bound = bind(
-            self._site, items, role, run=self._opened.run, sources=self._used, now=self._end.ended
-        )
-        noted += bound.versions
-        self._appended += bound.appended
-        self._problems += bound.problems
-        return bound.items
-
-    # Code and environment
-
-    def _code(self, writer: Writer, inputs: Iterable[Stored]) -> Code:
-        files = [
-            item.use.path
-            for item in inputs
-            if not item.use.path.startswith("/") and item.use.role is not FileRole.INPUT
-        ]
-        state, problem = attempt("the git state", lambda: capture_code(self._root, files))
-        self._problems += [problem] if problem else []
-        state = state or CodeState()
-        self._problems += state.problems
-        diff = None
-        if state.diff:
-            diff = writer.put_bytes(self._redactor.scrub_bytes(state.diff)).digest
-        return Code(
-            commit=state.commit,
-            branch=state.branch,
-            remote=state.remote,
-            dirty=state.dirty,
-            diff=diff,
-            untracked=state.untracked,
-        )
-
-    def _environment(self) -> Environment:
-        ledger = self._ledger
-        found, problem = attempt(
-            "the environment",
-            lambda: capture_environment(
-                # The modules of editable installs lie anywhere.
-                {*ledger.environment, *ledger.libraries, *(str(s.path) for s in ledger.reads)},
-                ledger.executed,
-                variables=self._beginning.environment_variables,
-            ),
-        )
-        self._problems += [problem] if problem else []
-        return found or Environment()
-
-    def _traceback(self) -> str | None:
-        if self._end.status is not RunStatus.FAILED:
-            return None
-        try:
-            with (self._spool.folder / "stderr").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return None
-        found = list(re.finditer(r"^Traceback \(most recent call last\):", text, re.MULTILINE))
-        if not found:
-            return None
-        return self._redactor.scrub_text(text[found[-1].start() :][-_TRACEBACK:]).strip()
+    Raises:
+        StorageError: The store failed; what is there already is found by the next try.
+        Denied: The store may not be written to.
+    """
+    gathered, series = gathering
+    draft = gathered.draft
+    inputs = plan(site, gathered.inputs, FileRole.INPUT, writer=writer, worktree=worktree)
+    outputs = Plan(FileRole.OUTPUT, list(gathered.outputs), {}, (), ())
+    if draft.status is RunStatus.FINISHED:
+        # Of a run that failed the outputs are kept, but none becomes the latest version.
+        outputs = plan(site, gathered.outputs, FileRole.OUTPUT, writer=writer)
+    writer.flush()
+    # Bytes first, name last.
+    loaded = bind(site, inputs, run=draft.run, sources=(), now=draft.ended)
+    used = tuple(dict.fromkeys((*gathered.used, *loaded.versions)))
+    saved = bind(site, outputs, run=draft.run, sources=used, now=draft.ended)
+    made = tuple(dict.fromkeys((*gathered.made, *saved.versions)))
+    items = (*loaded.items, *gathered.overwritten, *saved.items)
+    files = encode_lines([*(item.use for item in items), *gathered.others])
+    files_digest = writer.put_bytes(files).digest
+    writer.flush()
+    record = msgspec.structs.replace(
+        draft,
+        files=files_digest,
+        uses=used,
+        makes=made,
+        problems=tuple(dict.fromkeys((*draft.problems, *loaded.problems, *saved.problems))),
+    )
+    new = [*loaded.saved, *saved.saved]
+    if site.vault.remote:
+        _leave_hints(site, writer, files_digest, gathered.contents(), new)
+    appended = append_once(
+        site.vault,
+        run_log(draft.run),
+        record,
+        entry_id=beginning.sealed_entry or site.vault.new_id(),
+        at=site.clock(),
+        by=draft.author,
+    )
+    attachments = {files_digest: files}
+    if draft.series is not None:
+        attachments[draft.series] = series
+    site.ingest(*loaded.appended, *saved.appended, appended, attachments=attachments)
+    if site.vault.remote:
+        clear(Segments(site.vault.store), draft.run)
+    return record
 
 
-def _is_still_there(state: FileState) -> bool:
-    """Whether what there was no room to copy can be read where it is."""
-    if state.why_not_kept != "no-space" or state.changed_during_run:
-        return False
-    try:
-        return Signature.of(state.path.stat()) == state.signature
-    except OSError:
-        return False
-
-
-def _beginning_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_TEXT + 1)
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError:
-        return b""
+def _leave_hints(
+    site: Site, writer: Writer, files: Digest, contents: set[Digest], saved: list[Saved]
+) -> None:
+    """Say in which packs a fresh client finds what is sealed, before anything names it."""
+    store, directory = site.vault.store, site.vault.directory
+    before = directory.packs_with(one.raw for one in contents)
+    hints = [(files, before.union(writer.packs))]
+    hints += [(one.version.tree, {*writer.packs}) for one in saved if one.new]
+    for _ in ahead(lambda hint: write_hint(store, *hint), hints, at_once=_AT_ONCE):
+        pass

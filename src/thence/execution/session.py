@@ -14,10 +14,11 @@ from thence.errors import Conflict
 from thence.execution import ending, live
 from thence.execution.ending import is_prompt
 from thence.execution.events import Action, FileEvent
+from thence.execution.holding import finish as finish_run
+from thence.execution.holding import release
 from thence.execution.inprocess import InProcess, unobserved
 from thence.execution.outputs import note_outputs
 from thence.execution.record import RunOptions, open_run
-from thence.execution.sealing import seal
 from thence.execution.site import Site
 from thence.execution.spool import End
 from thence.model.ids import RunId
@@ -51,6 +52,7 @@ class Session:
                 options,
                 rerunnable=not self._is_prompt,
                 ordinal=_next_ordinal(),
+                quietly=unobserved,
             )
         self.run: RunId = self._opened.spool.run
         live.attach(live.Tail(self._opened.spool.folder))
@@ -114,11 +116,10 @@ class Session:
             seen = self._opened.ledger.finish()
             note_outputs(spool.folder, seen.outputs)
             spool.write_end(end)
-            seal(self._site, self._opened, end, seen)
+            finish_run(self._site, self._opened, end, seen)
         except BaseException:
-            spool.release()
+            release(self._opened)
             raise
-        spool.discard()
         return self.run
 
     def _note_modules(self) -> None:

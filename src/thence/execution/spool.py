@@ -11,6 +11,9 @@
         stdout, stderr   scrubbed
         end.json         how it ended, once it has
         outputs.json     what its outputs looked like then
+        gathered.json    everything that will be sealed, where the home could not be reached;
+        store/           its content is in here,
+        worktree.jsonl   and this says which versions the paths were
 
 While it is made it is called `.new-<run id>`.
 """
@@ -29,6 +32,8 @@ import msgspec
 from thence.errors import DataDamaged, NotFound, StorageError
 from thence.execution.capture.files import FileLedger
 from thence.execution.capture.secrets import Redactor
+from thence.execution.gathered import Gathered
+from thence.execution.publishing import Publisher
 from thence.model import codec
 from thence.model.ids import RunId
 from thence.model.records import Param, RunOpened, RunStatus, SensorReport, Withheld
@@ -56,6 +61,9 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
         rerunnable: See `RunSealed`.
         ordinal: See `RunSealed`.
         stdin: See `RunSealed`.
+        opened_entry: Id of the entry with `opened`. Both are chosen before the first try, so that
+            who repeats it finds what an earlier try did whose answer was lost.
+        sealed_entry: Id of the entry that will end the run.
     """
 
     opened: RunOpened
@@ -67,6 +75,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     rerunnable: bool = True
     ordinal: int = 1
     stdin: str | None = None
+    opened_entry: str | None = None
+    sealed_entry: str | None = None
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +185,39 @@ class Spool:
         except OSError as error:
             _log.warning("the end of %s was not noted: %s", self.run.short, error)
 
+    def write_gathered(self, gathered: Gathered) -> None:
+        """Note everything that will be sealed; its content is in the spool.
+
+        Raises:
+            OSError: The disk is full, or fails.
+        """
+        _write(self.folder / "gathered.json", codec.encode(gathered))
+
+    def gathered(self) -> Gathered | None:
+        """What will be sealed, or None where that was not gathered.
+
+        Raises:
+            DataDamaged: It cannot be read.
+        """
+        try:
+            return _read(self.folder / "gathered.json", Gathered)
+        except NotFound:
+            return None
+
+    def is_held(self) -> bool:
+        """Whether a living process has it."""
+        try:
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def end(self) -> End | None:
         """How the run ended, or None where its recorder died before."""
         try:
@@ -184,12 +227,17 @@ class Spool:
 
 
 class Opened(NamedTuple):
-    """A run that has begun, and what is needed to end it."""
+    """A run that has begun, and what is needed to end it.
+
+    Attributes:
+        publisher: What shows it to others, where the home is far away.
+    """
 
     spool: Spool
     beginning: Beginning
     ledger: FileLedger
     redactor: Redactor
+    publisher: Publisher | None = None
 
 
 def spools(local: Path) -> Iterator[Spool]:

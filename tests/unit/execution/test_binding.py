@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from thence.execution.binding import Bound, Stored, bind
+from thence.execution.binding import Bound, Stored, bind, plan
 from thence.index.views import VersionDetail
 from thence.model.ids import Digest, RunId
 from thence.model.records import FileRole, FileUse, Kind
@@ -36,7 +36,10 @@ class Bench:
         self.items.append(Stored(use, kind, "text/csv"))
 
     def bind(self, role: FileRole = FileRole.OUTPUT, sources: tuple[Digest, ...] = ()) -> Bound:
-        bound = bind(self.project.site, self.items, role, run=RUN, sources=sources, now=NOW)
+        site = self.project.site
+        with site.vault.writer() as writer:
+            planned = plan(site, self.items, role, writer=writer)
+        bound = bind(site, planned, run=RUN, sources=sources, now=NOW)
         self.items = []
         return bound
 

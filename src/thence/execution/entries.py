@@ -1,0 +1,57 @@
+"""Appending an entry of a run so that repeating it, by another process and days later, is safe."""
+
+from datetime import datetime
+
+from thence.model.records import Entry, Record, decode_entry, encode_entry
+from thence.vault.journal import Announced
+from thence.vault.logs import Appended
+from thence.vault.vault import Vault
+
+__all__ = ["append_once", "find_entry"]
+
+
+def append_once(
+    vault: Vault, log: str, record: Record, *, entry_id: str, at: datetime, by: str
+) -> Appended:
+    """Append a record, unless an entry with this id is in the log already.
+
+    The id was written down before the first try: whoever repeats it, because an answer was lost
+    or a process died, finds what the first try did.
+
+    Args:
+        vault: Where.
+        log: Of a run: such logs are short.
+        record: What to append.
+        entry_id: Of the entry.
+        at: The time of the entry.
+        by: Who appends it.
+
+    Raises:
+        Conflict: Others were faster every time.
+        DataDamaged: The log cannot be read.
+        StorageError: The store failed; whether the entry is there is not known.
+        Denied: The store may not be written to.
+    """
+    if vault.outbox is not None:
+        # The outbox is on this machine: nothing is on its way that could arrive later.
+        return find_entry(vault, log, entry_id) or vault.append(log, record, by=by)
+    data = encode_entry(entry_id, at, by, record)
+    vault.journal.note([Announced(entry_id, log)])
+    appended = vault.numbered.append_bytes(log, decode_entry(data), data, since=0)
+    if (there := vault.numbered.read(log, appended.number)) is None or there == data:
+        return appended
+    return Appended(log, appended.number, decode_entry(there), there)
+
+
+def find_entry(vault: Vault, log: str, entry_id: str) -> Appended | None:
+    """The entry of a log with an id; None where there is none.
+
+    Raises:
+        DataDamaged: The log cannot be read.
+        StorageError: The store failed.
+    """
+    for number, data in vault.logs.after(log, 0):
+        entry: Entry = decode_entry(data)
+        if entry.id == entry_id:
+            return Appended(log, number, entry, data)
+    return None
