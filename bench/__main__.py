@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-NAMES = ("startup", "rows", "capture")
+NAMES = ("startup", "rows", "capture", "team")
 
 
 def main() -> int:
@@ -22,13 +22,12 @@ def main() -> int:
         (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
         width = max(len(row["what"]) for row in rows)
         for row in rows:
-            held = row["measured"] <= row["goal"]
-            missed += not held
-            mark = "held" if held else "MISSED"
-            print(
-                f"{row['what']:<{width}}  {row['measured']:>10.2f} {row['unit']:<4}"
-                f"  goal {row['goal']:g}  {mark}"
-            )
+            text = f"{row['what']:<{width}}  {row['measured']:>10.2f} {row['unit']:<4}"
+            if row["goal"] is not None:  # what is measured beside it has none
+                held = row["measured"] <= row["goal"]
+                missed += not held
+                text += f"  goal {row['goal']:g}  {'held' if held else 'MISSED'}"
+            print(text.rstrip())
     return 1 if missed else 0
 
 

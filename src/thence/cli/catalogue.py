@@ -49,6 +49,12 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "reproduce": Entry("reproducing", "reproduce", "Run a run again and judge its results."),
         "demo": Entry("demo", "demo", "Make a small project that shows what thence does."),
     },
+    "Share": {
+        "clone": Entry("sharing", "clone", "Copy a project from a store."),
+        "push": Entry("sharing", "push", "Send home what was saved in this clone."),
+        "pull": Entry("sharing", "pull", "Fetch what others saved at home."),
+        "outbox": Entry("sharing", "outbox", "What waits in this clone to be pushed."),
+    },
     "Look after": {
         "index": Entry("indexing", "index", "The index: its state, and how to rebuild it."),
     },

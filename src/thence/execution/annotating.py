@@ -11,7 +11,8 @@ from thence.index import artifacts, versions
 from thence.index.views import ArtifactSummary, VersionDetail
 from thence.model.names import Alias, ArtifactName, RunRef, parse_ref
 from thence.model.records import ArtifactEdit, RunEdit, VersionEdit
-from thence.vault.logs import run_log
+from thence.vault.conflicts import Shelf
+from thence.vault.logs import alias_log, run_log
 
 __all__ = ["describe", "set_alias", "set_tags"]
 
@@ -26,7 +27,13 @@ def set_alias(site: Site, ref: str, alias: str, *, note: str | None = None) -> V
     """
     name = Alias(alias)
     version = resolve(site, ref).version
-    site.ingest(site.artifacts.move_alias(version.artifact, name, version.record, note=note))
+    moved = site.artifacts.move_alias(version.artifact, name, version.record, note=note)
+    if moved is None and site.vault.outbox is not None:
+        # It is there already: who moves it there agrees with the home, which settles a conflict.
+        shelf = Shelf(site.vault.store)
+        for log, number in shelf.all(alias_log(version.artifact, name)):
+            shelf.remove(log, number)
+    site.ingest(moved)
     return versions.version_by_record(site.index, version.record)
 
 

@@ -284,6 +284,15 @@ class Index:
                 (_REFRESHED, format_time(moment)),
             )
 
+    def mark_stale(self) -> None:
+        """Let the next refresh look at everything: entries are about to come with no journal.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with self._lock, self._transaction() as connection:
+            connection.execute("DELETE FROM bookkeeping WHERE name = ?", (_REFRESHED,))
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._translated():

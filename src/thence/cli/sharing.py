@@ -1,0 +1,197 @@
+"""`clone`, `push`, `pull` and `outbox`: a project that several people share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from thence.cli import human
+from thence.cli.progress import progress
+from thence.cli.table import Column
+from thence.cli.verb import Invocation, VerbGroup, verb
+from thence.errors import Conflict
+
+if TYPE_CHECKING:
+    from thence.execution.waiting import WaitingItem
+    from thence.vault.sync import Pulled
+
+__all__ = ["clone", "outbox", "pull", "push"]
+
+_SHOWN = 20
+
+
+@verb(
+    "clone",
+    examples=[
+        "thence clone s3://bucket/team",
+        "thence clone /srv/team fraud --only churn@champion",
+    ],
+    statuses=(4, 5, 6),
+)
+@click.argument("url", metavar="URL")
+@click.argument("folder", required=False)
+@click.option(
+    "--only",
+    metavar="REF",
+    multiple=True,
+    help="Fetch the content of this version and of the run that made it alone; repeatable.",
+)
+def clone(invocation: Invocation, *, url: str, folder: str | None, only: tuple[str, ...]) -> None:
+    """Copy a project from a store, to work with it here, also without a network.
+
+    What is saved in a clone waits in its outbox until `thence push` brings it home, where it gets
+    its number. FOLDER is named like the end of the URL, if none is given. A clone that was cut goes
+    on when the command is repeated.
+    """
+    from thence.project import Project
+
+    invocation.log_to_stderr()
+    where = Path(folder if folder is not None else _name_of(url))
+    with progress(invocation.output, "cloning") as tell:
+        project, pulled = Project.clone(url, where, only=only, progress=tell)
+    known = len(project.ls())
+    output = invocation.output
+    output.record("clone", {"root": str(project.root), "home": url, **pulled._asdict()})
+    amount = human.size(pulled.size_bytes)
+    output.done(f"cloned into {project.root}: {human.count(known, 'artifact')}, {amount} fetched")
+    output.done(f"next: cd {where}, thence ls")
+
+
+def _name_of(url: str) -> str:
+    return url.partition("?")[0].rstrip("/").rpartition("/")[2] or "project"
+
+
+@verb(
+    "push",
+    examples=["thence push", "thence push --dry-run", "thence push s3://bucket/team"],
+    statuses=(4, 5, 6),
+)
+@click.argument("url", metavar="URL", required=False)
+@click.option("--dry-run", is_flag=True, help="Only say what waits.")
+def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
+    """Send home what was saved in this clone; the home gives the version numbers.
+
+    With a URL of an empty store the project moves there: that store becomes its home, and this
+    folder a clone of it. What does not fit what others did meanwhile is reported and goes on
+    waiting, everything else is sent.
+    """
+    project = invocation.project()
+    output = invocation.output
+    if dry_run:
+        _show_waiting(invocation, project.outbox())
+        return
+    if url is not None:
+        with progress(output, "pushing") as tell:
+            moved = project.push_to(url, progress=tell)
+        output.record("home", {"url": url, **moved._asdict()})
+        output.done(f"{url} is the home of this project now: {human.size(moved.sent_bytes)} sent")
+        output.done("this folder is a clone of it; what is saved here waits for: thence push")
+        return
+    with progress(output, "pushing") as tell:
+        pushed = project.push(progress=tell)
+    for one in pushed.versions:
+        output.record("pushed", {"ref": one.ref, "was": one.was})
+        output.done(f"{one.was} is {one.ref}")
+    output.record("push", {"entries": pushed.entries, "sent_bytes": pushed.sent_bytes})
+    if pushed.entries:
+        versions = human.count(len(pushed.versions), "version")
+        text = f"pushed {versions}, {pushed.entries:,} log entries in all"
+        output.done(f"{text}: {human.size(pushed.sent_bytes)} sent")
+    else:
+        output.done("nothing to push" if not pushed.conflicts else "nothing was pushed")
+    _refuse_conflicts(pushed.conflicts)
+
+
+@verb("pull", examples=["thence pull", "thence pull --only churn@v3"], statuses=(4, 5, 6))
+@click.option(
+    "--only", metavar="REF", multiple=True, help="Fetch this version in addition; repeatable."
+)
+def pull(invocation: Invocation, *, only: tuple[str, ...]) -> None:
+    """Fetch what others saved at home.
+
+    A clone that was made with --only keeps to what it was made with, and to what is named here.
+    """
+    project = invocation.project()
+    with progress(invocation.output, "pulling") as tell:
+        pulled = project.pull(only=only, progress=tell)
+    output = invocation.output
+    output.record("pull", pulled._asdict())
+    if pulled.entries or pulled.contents:
+        text = f"pulled {pulled.entries:,} new log entries"
+        output.done(f"{text}: {human.size(pulled.size_bytes)} of content fetched")
+    else:
+        output.done("nothing new")
+    _warn_of_damage(invocation, pulled)
+    for item in project.outbox():
+        if item.conflict:
+            output.warn(f"{item.ref} was {item.text} here. {item.conflict} See: thence outbox list")
+
+
+def _warn_of_damage(invocation: Invocation, pulled: "Pulled") -> None:
+    for key in pulled.damaged:
+        invocation.output.warn(f"{key} cannot be read at home, so it and what follows is not here")
+
+
+def _refuse_conflicts(conflicts: "Sequence[WaitingItem]") -> None:
+    if not conflicts:
+        return
+    first = conflicts[0]
+    others = f" and {len(conflicts) - 1} more" if len(conflicts) > 1 else ""
+    name, _, word = first.ref.partition("@")
+    keep = (
+        f"Yours: thence alias {name}@{first.target} {word}, then push."
+        if first.kind == "alias"
+        else "Yours: save it under another name."
+    )
+    raise Conflict(
+        f"{first.ref}{others} does not fit what others did",
+        why=f"Here: {first.text}. {first.conflict}",
+        hint=f"{keep} Theirs: thence outbox drop {first.ref}",
+        about=first.ref,
+    )
+
+
+@click.group(
+    "outbox",
+    cls=VerbGroup,
+    examples=["thence outbox list", "thence outbox drop churn@local.1"],
+)
+def outbox() -> None:
+    """What waits in this clone to be pushed."""
+
+
+@verb("list", examples=["thence outbox list"])
+def list_(invocation: Invocation) -> None:
+    """List what waits, and why some of it cannot be pushed."""
+    _show_waiting(invocation, invocation.project().outbox())
+
+
+@verb("drop", examples=["thence outbox drop churn@local.1"], statuses=(4,))
+@click.argument("ref")
+def drop(invocation: Invocation, *, ref: str) -> None:
+    """Give up what waits under REF: a version, a run, or the moves of an alias."""
+    for item in invocation.project().drop(ref):
+        invocation.output.record("dropped", item._asdict())
+        invocation.output.done(f"dropped {item.ref}: {item.text}")
+
+
+outbox.add_command(list_)
+outbox.add_command(drop)
+
+
+def _show_waiting(invocation: Invocation, items: "list[WaitingItem]") -> None:
+    output = invocation.output
+    for item in items:
+        output.record("waiting", item._asdict())
+    if not items:
+        output.note("nothing waits")
+        return
+    columns = [
+        Column("REF"),
+        Column("KIND"),
+        Column("WHAT", flexible=True),
+        Column("CONFLICT", style="yellow", optional=True),
+    ]
+    rows = [[item.ref, item.kind, item.text, item.conflict or ""] for item in items]
+    output.table(columns, rows)
