@@ -23,6 +23,7 @@ STATUSES = {
     7: "differs",
     130: "interrupted",
 }
+_READS = {"get", "get_range", "head", "list"}
 _ALWAYS = (0, 1, 2, 130)
 
 option = click.option
@@ -64,6 +65,22 @@ class Invocation:
 
         wanted = logging.WARNING - 10 * min(2, self.output.verbose)
         show_logs(logging.ERROR if self.output.quiet else wanted)
+
+    def tell_requests(self) -> None:
+        """Say how many requests went to which store, and how many bytes went each way."""
+        from thence.cli import human
+        from thence.store.open import connected
+
+        for store in connected():
+            counters = store.counters
+            calls = sum(one.calls for one in counters.values())
+            listed = ", ".join(f"{one.calls} {name}" for name, one in sorted(counters.items()))
+            received = sum(one.size_bytes for name, one in counters.items() if name in _READS)
+            sent = sum(one.size_bytes for name, one in counters.items() if name not in _READS)
+            self.output.note(
+                f"{store.url}: {human.count(calls, 'request')} ({listed}), "
+                f"{human.size(received)} received, {human.size(sent)} sent"
+            )
 
 
 def _invocation(ctx: click.Context) -> Invocation:
@@ -174,9 +191,14 @@ class Verb(_Helped):
         self.statuses = tuple(sorted({*_ALWAYS, *statuses}))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Note which verb it is, then carry it out."""
-        ctx.ensure_object(Invocation).command = ctx.command_path
-        return super().invoke(ctx)
+        """Note which verb it is, then carry it out; with `-v` say what it asked of servers."""
+        invocation = ctx.ensure_object(Invocation)
+        invocation.command = ctx.command_path
+        try:
+            return super().invoke(ctx)
+        finally:
+            if invocation.output.verbose:
+                invocation.tell_requests()
 
 
 class VerbGroup(_Helped, click.Group):

@@ -16,12 +16,13 @@ from thence.store.memory import MemoryStore
 from thence.store.url import SCHEMES, StoreUrl, parse_store_url
 from thence.store.wrap import Around, Counter, Retry, Trace
 
-__all__ = ["connect", "is_remote", "open_store", "probe", "requests_of"]
+__all__ = ["connect", "connected", "is_remote", "open_store", "probe", "requests_of"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LATER = frozenset({"http", "https"})
 _WRITERS = 16
+_connected: list[Trace] = []
 
 
 def open_store(url: str | os.PathLike[str], *, create: bool = False) -> Store:
@@ -92,7 +93,16 @@ def connect(url: str | os.PathLike[str], *, create: bool = False) -> Store:
         MissingExtra: A library for this kind of store is not installed.
     """
     store = open_store(url, create=create)
-    return Retry(Trace(store)) if is_remote(store) else store
+    if not is_remote(store):
+        return store
+    trace = Trace(store)
+    _connected.append(trace)
+    return Retry(trace)
+
+
+def connected() -> tuple[Trace, ...]:
+    """Every store that this process has connected to over a network, with what it asked there."""
+    return tuple(_connected)
 
 
 def requests_of(store: Store) -> dict[str, Counter]:
