@@ -149,7 +149,7 @@ def push(site: Site, *, progress: Progress = lambda contents, size: None) -> Sen
     site.index.mark_stale()
     done = pushing.push(site.vault, target, only=only, progress=progress)
     conflicts = tuple(item for item in waiting(site) if item.conflict is not None)
-    return Sent(len(done.numbered), tuple(_new_numbers(site, done)), done.sent_bytes, conflicts)
+    return Sent(len(done.numbered), tuple(sorted(_new_numbers(site, done))), done.sent_bytes, conflicts)
 
 
 def _new_numbers(site: Site, done: Pushed) -> Iterator[NewNumber]:
