@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ _PAGE = 1_000
 # How much of the end of an object is read to save a request that would only ask for its size.
 _SMALL_TAIL = 256 * 1024
 
-HTTP_OPTIONS: Mapping[str, Any] = {
+HTTP_OPTIONS: Any = {
     "connect_timeout": "10s",
     # The library would end every request after 30 s, and with it each large upload over a slow
     # line; what ends a request here is silence.
@@ -227,7 +227,7 @@ class BucketStore:
         else:
             self._reached = self._bucket_seen = True
             return ObjectInfo(key, meta["size"], _seconds(meta))
-        if failure.status is None or failure.status >= 500 or failure.code:
+        if failure.status in {None, 500, 502, 503, 504} or failure.code:
             raise self._error(failure)
         # An answer to HEAD has no body, so it cannot say why: a missing bucket looks like a
         # missing object, and a wrong key like an expired one. A read says it.
@@ -272,15 +272,11 @@ class BucketStore:
         import obstore
 
         action = f"list {prefix!r}" if prefix else "list the objects"
-        pages: Any = self._ask(
-            action,
-            None,
-            lambda: obstore.list(
-                self._clients.quick,
-                (self._root + folder).rstrip("/") or None,
-                offset=self._root + begin if len(begin) > len(folder) else None,
-                chunk_size=_PAGE,
-            ),
+        pages: Any = obstore.list(
+            self._clients.quick,
+            (self._root + folder).rstrip("/") or None,
+            offset=self._root + begin if len(begin) > len(folder) else None,
+            chunk_size=_PAGE,
         )
         while page := self._ask(action, None, lambda: next(pages, None)):
             for meta in page:

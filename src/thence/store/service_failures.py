@@ -206,6 +206,10 @@ def _no_answer(failure: Failure) -> StorageError:
         why = "The server does not speak TLS, or not in a way that we understand."
         hint = "If it is a server without TLS, begin its endpoint with http:// instead of https://."
         again = False
+    elif "UnexpectedRange" in raw:
+        why = "The answer was cut short: it holds fewer bytes than were asked for."
+        hint = "Repeat the command. If it happens again, look for a proxy on the way."
+        again = True
     elif "ConnectionRefused" in raw:
         why = "Nobody listens at that address."
         hint = "Check the endpoint of the store, and that the server is running."
