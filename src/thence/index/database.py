@@ -245,6 +245,19 @@ class Index:
         with self._lock, self._translated():
             return self._connection.execute(sql, parameters).fetchall()
 
+    def change(self, *statements: tuple[str, Iterable[Sequence[SqlValue]]]) -> None:
+        """Carry out statements, each once for each of its parameters, in one transaction.
+
+        For the modules of this package, and only for what is no function of the entries.
+
+        Raises:
+            DataDamaged: The file is damaged.
+            StorageError: It cannot be written.
+        """
+        with self._lock, self._transaction() as connection:
+            for sql, parameters in statements:
+                connection.executemany(sql, parameters)
+
     def progress(self, log: str) -> LogProgress:
         """How much of a log is here; zeros for a log that is not known."""
         found = self.select("SELECT through, last FROM logs WHERE log = ?", (log,))

@@ -1,24 +1,19 @@
 """Bringing the index up to date with the logs.
 
-Problem: a reader cannot list a project of a million entries before each question, and the journal,
-which says what changed, is only a hint: a writer may be slow between its hint and its entry, clocks
-differ, and a hint may be lost.
-
-So: the first time all entries are walked by one listing. Later the journal names the logs that
-changed since 48 hours before the last refresh (docs/format/spec-1.md, section "Journal"), and of
-each only what comes after the last entry known is read. Where the journal names so many logs that
-looking at each would cost more than a listing, all entries are walked again. A full refresh forgets
-everything first, and so repairs anything.
+The first time all entries are read: from checkpoints where there are any, else one by one. Later
+the journal tells what is new (`discovery`). What waits in the outbox of a clone is looked at each
+time (`waiting`). A full refresh forgets everything first, reads nothing but the logs, and so
+repairs anything.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
-from itertools import groupby
-from typing import NamedTuple, Protocol
+from datetime import datetime
+from typing import NamedTuple
 
 from thence.errors import DataDamaged, NotFound
 from thence.index.database import Index, ReadWaiting
+from thence.index.discovery import Journal, Logs, Looked, follow, is_followable, walk
 from thence.index.ingest import LogItem, wanted
 from thence.index.waiting import Outbox, OutboxChange, outbox_change
 from thence.model.ids import Digest
@@ -26,40 +21,13 @@ from thence.model.numbers import is_local
 
 __all__ = ["Journal", "Logs", "Outbox", "Refreshed", "refresh"]
 
-_OVERLAP = timedelta(hours=48)
-# A request for one log costs about as much as a listing of 1,000 keys in a bucket, and as a listing
-# of 10 in a folder; between the two neither choice is ever very wrong.
-_ENTRIES_LISTED_FOR_ONE_LOOK = 100
-_FEW = 16
 _BATCH_ITEMS = 2_000
 _BATCH_BYTES = 32 << 20
 _RETRIES_OF_MISSING = 16
 
 _log = logging.getLogger(__name__)
 
-
-class Logs(Protocol):
-    """What is needed of the logs."""
-
-    def read(self, log: str, number: int) -> bytes | None:
-        """The bytes of one entry; None where there is none."""
-        ...
-
-    def after(self, log: str, number: int) -> Iterator[tuple[int, bytes]]:
-        """The entries after `number`, in order, as raw bytes."""
-        ...
-
-    def all(self, prefix: str = "refs/") -> Iterator[tuple[str, int]]:
-        """Log and number of every entry, sorted by key."""
-        ...
-
-
-class Journal(Protocol):
-    """What is needed of the journal."""
-
-    def since(self, moment: datetime) -> set[str]:
-        """The logs that may have changed since."""
-        ...
+ReadContent = Callable[[Digest], bytes]
 
 
 class Refreshed(NamedTuple):
@@ -76,11 +44,20 @@ class Refreshed(NamedTuple):
     walked: bool
 
 
+class _Sources(NamedTuple):
+    """Where entries and contents come from."""
+
+    logs: Logs
+    journal: Journal
+    read_content: ReadContent
+    outbox: Outbox | None
+
+
 def refresh(
     index: Index,
     logs: Logs,
     journal: Journal,
-    read_content: Callable[[Digest], bytes],
+    read_content: ReadContent,
     *,
     clock: Callable[[], datetime],
     outbox: Outbox | None = None,
@@ -104,77 +81,50 @@ def refresh(
         StorageError: The store or the index cannot be read or written.
         DataDamaged: Two entries of a log claim one number, or the store says that it is damaged.
     """
-    begun = clock()
-    if full:
-        index.clear()
-    last = index.refreshed_at
-    candidates = None if last is None else _candidates(index, journal, last)
+    sources = _Sources(logs, journal, read_content, outbox)
     try:
-        # Looked at first and taken in last: what moves to its log meanwhile does not vanish.
-        change = (
-            OutboxChange([], index.waiting())
-            if outbox is None
-            else outbox_change(index, outbox, clock)
-        )
-        done = _refresh(index, logs, candidates, outbox, change, read_content)
+        return _refresh(index, sources, clock, full=full)
     except DataDamaged as error:
         if full:
             raise
         # Entries never change, so the index is of another project or damaged itself.
         _log.warning("the index does not fit the project and is rebuilt: %s", error)
-        return refresh(index, logs, journal, read_content, clock=clock, outbox=outbox, full=True)
-    index.mark_refreshed(begun)
-    return done
-
-
-def _candidates(index: Index, journal: Journal, last: datetime) -> set[str] | None:
-    found = journal.since(last - _OVERLAP)
-    if len(found) <= _FEW:
-        return found
-    limit = len(found) * _ENTRIES_LISTED_FOR_ONE_LOOK
-    ((counted,),) = index.select(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM entries LIMIT ?) AS some", (limit + 1,)
-    )
-    return None if counted <= limit else found
+        return _refresh(index, sources, clock, full=True)
 
 
 def _refresh(
-    index: Index,
-    logs: Logs,
-    candidates: set[str] | None,
-    outbox: Outbox | None,
-    change: OutboxChange,
-    read_content: Callable[[Digest], bytes],
+    index: Index, sources: _Sources, clock: Callable[[], datetime], *, full: bool
 ) -> Refreshed:
-    seen: set[str] = set()
-    news = _walk(index, logs, seen) if candidates is None else _look(index, logs, candidates, seen)
-    entries = 0
-    for items, attachments in _batches(news, read_content):
-        entries += index.ingest(items, attachments)
-    entries += _apply(index, change, read_content)
-    _retry_missing(index, logs, outbox, read_content)
-    return Refreshed(entries, len(seen), candidates is None)
+    begun = clock()
+    if full:
+        index.clear()
+    # Looked at first and taken in last: what moves to its log meanwhile does not vanish.
+    if sources.outbox is None:
+        change = OutboxChange([], index.waiting())
+    else:
+        change = outbox_change(index, sources.outbox, clock)
+    looked = _look(index, sources, begun)
+    waiting = _apply(index, change, sources.read_content)
+    _retry_missing(index, sources)
+    index.mark_refreshed(begun)
+    return Refreshed(looked.entries + waiting, looked.logs, looked.walked)
 
 
-def _walk(index: Index, logs: Logs, seen: set[str]) -> Iterator[LogItem]:
-    for log, listed in groupby(logs.all(), key=lambda found: found[0]):
-        seen.add(log)
-        through = index.progress(log).through
-        for _, number in listed:
-            # Not `logs.after`, which would stop at an entry that is lost.
-            if number > through and (data := logs.read(log, number)) is not None:
-                yield LogItem(log, number, data)
+def _look(index: Index, sources: _Sources, now: datetime) -> Looked:
+    def take(items: Iterable[LogItem]) -> int:
+        return sum(
+            index.ingest(batch, attachments)
+            for batch, attachments in _batches(items, sources.read_content)
+        )
 
-
-def _look(index: Index, logs: Logs, candidates: set[str], seen: set[str]) -> Iterator[LogItem]:
-    for log in sorted(candidates):
-        seen.add(log)
-        for number, data in logs.after(log, index.progress(log).through):
-            yield LogItem(log, number, data)
+    last = index.refreshed_at
+    if last is None or not is_followable(last, now):
+        return walk(index, sources.logs, take)
+    return follow(index, sources.logs, sources.journal, take, last=last, now=now)
 
 
 def _batches(
-    items: Iterable[LogItem], read_content: Callable[[Digest], bytes]
+    items: Iterable[LogItem], read_content: ReadContent
 ) -> Iterator[tuple[list[LogItem], dict[Digest, bytes]]]:
     batch: list[LogItem] = []
     attachments: dict[Digest, bytes] = {}
@@ -193,16 +143,17 @@ def _batches(
         yield batch, attachments
 
 
-def _apply(index: Index, change: OutboxChange, read_content: Callable[[Digest], bytes]) -> int:
-    index.ingest_outbox([], gone=change.gone)
-    left = {(one.item.log, one.item.number): one for one in change.found}
+def _apply(index: Index, change: OutboxChange, read_content: ReadContent) -> int:
+    if change.gone:
+        index.ingest_outbox([], gone=change.gone)
+    found = {(one.item.log, one.item.number): one for one in change.found}
     return sum(
-        index.ingest_outbox([left[item.log, item.number] for item in items], attachments)
+        index.ingest_outbox([found[item.log, item.number] for item in items], attachments)
         for items, attachments in _batches((one.item for one in change.found), read_content)
     )
 
 
-def _read(read_content: Callable[[Digest], bytes], digest: Digest) -> bytes | None:
+def _read(read_content: ReadContent, digest: Digest) -> bytes | None:
     try:
         return read_content(digest)
     except (NotFound, DataDamaged) as error:
@@ -210,22 +161,18 @@ def _read(read_content: Callable[[Digest], bytes], digest: Digest) -> bytes | No
         return None
 
 
-def _retry_missing(
-    index: Index,
-    logs: Logs,
-    outbox: Outbox | None,
-    read_content: Callable[[Digest], bytes],
-) -> None:
+def _retry_missing(index: Index, sources: _Sources) -> None:
     # A content may have been given back since, or was not at hand at a write-through. What stays
     # lost is asked for at each refresh, so only a few.
     for known in index.missing(_RETRIES_OF_MISSING):
-        place = outbox if outbox is not None and is_local(known.number) else logs
+        waits = sources.outbox is not None and is_local(known.number)
+        place = sources.outbox if sources.outbox is not None and waits else sources.logs
         data = place.read(known.log, known.number)
         if data is None:
             continue
         item = LogItem(known.log, known.number, data)
-        for items, attachments in _batches([item], read_content):
-            if attachments and not is_local(known.number):
-                index.ingest(items, attachments)
+        for items, attachments in _batches([item], sources.read_content):
+            if attachments and waits:
+                index.ingest_outbox([ReadWaiting(item, None)], attachments)
             elif attachments:
-                index.ingest_outbox([ReadWaiting(one, None) for one in items], attachments)
+                index.ingest(items, attachments)

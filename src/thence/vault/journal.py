@@ -6,17 +6,25 @@ of a hint is the id of an entry and the log that gets it; a hint for one entry i
 entry, so that who has the entry need not read the hint.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from thence.errors import AlreadyExists, InvalidInput, NotFound
 from thence.store.base import Store, check_key
 
-__all__ = ["OVERLAP", "Announced", "Journal"]
+__all__ = ["KEPT", "OVERLAP", "Announced", "Hint", "Journal", "decode_hint", "hour_of"]
 
 OVERLAP = timedelta(hours=48)
+"""A reader looks so far back from its last look: so slow a writer may be, and so wrong a clock."""
+KEPT = timedelta(days=30)
+"""Hints that are younger are not deleted; who looked last before then lists the logs instead."""
+
+_PREFIX = "journal/"
+_IN_FLIGHT = 256
 
 
 class Announced(NamedTuple):
@@ -26,6 +34,18 @@ class Announced(NamedTuple):
     log: str
 
 
+class Hint(NamedTuple):
+    """A hint that has been read.
+
+    Attributes:
+        key: Where it lies.
+        announced: What it announces; empty where it was swept meanwhile.
+    """
+
+    key: str
+    announced: tuple[Announced, ...]
+
+
 class Journal:
     """The journal of a project.
 
@@ -33,41 +53,79 @@ class Journal:
         store: Where it is.
         clock: Tells the hour that a hint is filed under.
         new_id: Makes the random name of a hint.
+        at_once: How many hints to read at the same time; more than one where each takes a while.
     """
 
     def __init__(
-        self, store: Store, *, clock: Callable[[], datetime], new_id: Callable[[], str]
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        at_once: int = 1,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
+        self._at_once = at_once
 
     def note(self, announced: Sequence[Announced]) -> None:
         """Announce entries that are about to be appended."""
-        hour = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H")
         name = announced[0].entry_id if len(announced) == 1 else self._new_id()
         hint = "".join(f"{one.entry_id} {one.log}\n" for one in announced)
         # The name is random: if it is taken, then by a try of ours whose answer was lost.
         with suppress(AlreadyExists):
-            self._store.create(f"journal/{hour}/{name}", [hint.encode()])
+            self._store.create(f"{_PREFIX}{_hour(self._clock())}/{name}", [hint.encode()])
 
-    def since(self, moment: datetime) -> set[str]:
-        """The logs that changed after a moment, and some that changed before.
+    def list(self, since: datetime) -> list[str]:
+        """The keys of the hints of a moment's hour and of all later ones, by one listing."""
+        return [info.key for info in self._store.list(_PREFIX, after=f"{_PREFIX}{_hour(since)}")]
+
+    def read(self, keys: Iterable[str]) -> Iterator[Hint]:
+        """What hints announce, in the order of the keys.
 
         Hints are not signed and may say anything; what cannot be a log is passed over.
         """
-        hour = moment.astimezone(UTC).strftime("%Y-%m-%dT%H")
-        logs = set()
-        for info in self._store.list("journal/", after=f"journal/{hour}"):
-            try:
-                hint = self._store.get(info.key).decode("utf-8", "replace")
-            except NotFound:
-                continue  # an old hint, swept meanwhile
-            for line in hint.splitlines():
-                log = line.partition(" ")[2]
-                if _is_log(log):
-                    logs.add(log)
-        return logs
+        if self._at_once == 1:
+            yield from map(self._read, keys)
+            return
+        left = iter(keys)
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="thence-journal") as pool:
+            while batch := list(islice(left, _IN_FLIGHT)):
+                yield from pool.map(self._read, batch)
+
+    def since(self, moment: datetime) -> set[str]:
+        """The logs that changed after a moment, and some that changed before; reads every hint."""
+        return {one.log for hint in self.read(self.list(moment)) for one in hint.announced}
+
+    def _read(self, key: str) -> Hint:
+        try:
+            data = self._store.get(key)
+        except NotFound:
+            return Hint(key, ())  # an old hint, swept meanwhile
+        return Hint(key, decode_hint(data.decode("utf-8", "replace")))
+
+
+def decode_hint(text: str) -> tuple[Announced, ...]:
+    """What a hint announces; lines that are none are passed over."""
+    found = []
+    for line in text.split("\n"):
+        entry_id, _, log = line.partition(" ")
+        if entry_id and _is_log(log):
+            found.append(Announced(entry_id, log))
+    return tuple(found)
+
+
+def hour_of(key: str) -> datetime | None:
+    """The beginning of the hour that a hint is filed under; None where it is filed under none."""
+    try:
+        return datetime.strptime(key.split("/")[1], "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    except (IndexError, ValueError):
+        return None
+
+
+def _hour(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H")
 
 
 def _is_log(text: str) -> bool:

@@ -74,7 +74,9 @@ class Vault:
             if self.outbox is None
             else CloneLogs(store, self.outbox, clock=clock, new_id=self.new_id)
         )
-        self.journal = Journal(store, clock=clock, new_id=self.new_id)
+        self.journal = Journal(
+            store, clock=clock, new_id=self.new_id, at_once=_AT_ONCE if remote else 1
+        )
         self.stats = StatCache(cache / "stat.msgpack")
 
     def new_id(self) -> str:

@@ -1,6 +1,6 @@
 """A small project in memory: logs that tests append to, and an index that is fed from them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,9 @@ from thence.model.records import (
     VersionEdit,
     encode_entry,
 )
+from thence.store.memory import MemoryStore
+from thence.store.wrap import Trace
+from thence.vault.journal import Announced, Journal
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOST = Host(name="box", system="Linux", release="6", machine="x86_64")
@@ -36,14 +39,15 @@ def run_id(number: int) -> RunId:
 
 
 class SampleLogs:
-    """Satisfies the protocols `Logs` and `Journal` of `refresh`, and counts what is read."""
+    """Satisfies the protocol `Logs` of `refresh`, with a journal, and counts what is read."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.entries: dict[str, dict[int, bytes]] = {}
         self.contents: dict[Digest, bytes] = {}
-        self.hints: list[tuple[datetime, str]] = []
         self.now = START
+        self.store = Trace(MemoryStore())
+        self.journal = Journal(self.store, clock=self.clock, new_id=lambda: f"{self.now:%f}")
         self.reads = 0
         self.listings = 0
 
@@ -55,29 +59,36 @@ class SampleLogs:
         self.contents[digest] = content
         return digest
 
-    def append(self, log: str, record: Record, by: str = "ann") -> LogItem:
+    def announce(self, log: str) -> str:
+        """A hint whose entry is still to come; gives its id."""
+        entry_id = Digest.of(f"{self.name}{log}{self.now}".encode()).hex[:32]
+        self.journal.note([Announced(entry_id, log)])
+        return entry_id
+
+    def append(
+        self, log: str, record: Record, by: str = "ann", *, entry_id: str | None = None
+    ) -> LogItem:
         self.now += timedelta(seconds=1)
         entries = self.entries.setdefault(log, {})
         number = len(entries) + 1
-        data = encode_entry(f"{self.name}{log}-{number}", self.now, by, record)
-        self.hints.append((self.now, log))
+        data = encode_entry(entry_id or self.announce(log), self.now, by, record)
         entries[number] = data
         return LogItem(log, number, data)
 
     def items(self) -> list[LogItem]:
         return [LogItem(log, n, self.entries[log][n]) for log, n in self.all()]
 
-    # ------------------------------------------------------------------------ Logs and Journal
+    # ------------------------------------------------------------------------------------ Logs
 
     def read(self, log: str, number: int) -> bytes | None:
         self.reads += 1
         return self.entries.get(log, {}).get(number)
 
-    def after(self, log: str, number: int) -> Iterator[tuple[int, bytes]]:
-        while (data := self.entries.get(log, {}).get(number + 1)) is not None:
-            self.reads += 1
-            number += 1
-            yield number, data
+    def read_many(
+        self, wanted: Iterable[tuple[str, int]]
+    ) -> Iterator[tuple[str, int, bytes | None]]:
+        for log, number in wanted:
+            yield log, number, self.read(log, number)
 
     def all(self, prefix: str = "refs/") -> Iterator[tuple[str, int]]:
         self.listings += 1
@@ -85,9 +96,6 @@ class SampleLogs:
             if log.startswith(prefix):
                 for number in sorted(self.entries[log]):
                     yield log, number
-
-    def since(self, moment: datetime) -> set[str]:
-        return {log for at, log in self.hints if at >= moment}
 
     def read_content(self, digest: Digest) -> bytes:
         if digest not in self.contents:

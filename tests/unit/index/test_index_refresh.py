@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,14 +14,34 @@ from thence.index.runs import run_files
 from thence.index.status import problems
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName
-from thence.model.records import FileRole, FileUse, encode_lines
+from thence.model.records import ArtifactEdit, FileRole, FileUse, Record, decode_entry, encode_lines
 from thence.store.memory import MemoryStore
-from thence.vault.journal import Announced, Journal
+from thence.store.wrap import Trace
+from thence.vault.journal import KEPT, Announced, Journal
 from thence.vault.logs import Logs
 
 
+def calls(store: Trace) -> dict[str, int]:
+    return {name: counter.calls for name, counter in store.counters.items()}
+
+
+def decode(item: LogItem) -> Record:
+    record = decode_entry(item.data).record
+    assert record is not None
+    return record
+
+
+def a_version(logs: SampleLogs, name: str) -> LogItem:
+    """A version that nobody appended."""
+    made = SampleLogs("made ")
+    made.now = logs.now
+    made.version(name)
+    (item,) = made.items()
+    return item
+
+
 def up_to_date(index: Index, logs: SampleLogs, *, full: bool = False) -> Refreshed:
-    return refresh(index, logs, logs, logs.read_content, clock=logs.clock, full=full)
+    return refresh(index, logs, logs.journal, logs.read_content, clock=logs.clock, full=full)
 
 
 @pytest.fixture
@@ -47,23 +68,93 @@ def test_later_only_what_is_new_is_read(index: Index) -> None:
     logs.now += timedelta(days=3)
     logs.version("a")
     logs.reads = logs.listings = 0
-    # Both logs changed within the two days before the last refresh.
-    assert up_to_date(index, logs) == Refreshed(entries=1, logs=2, walked=False)
+    logs.store.clear()
+    # 51 hints of the two days before the last refresh are listed, and called like entries known.
+    assert up_to_date(index, logs) == Refreshed(entries=1, logs=1, walked=False)
     assert (logs.reads, logs.listings) == (1, 0)
+    assert calls(logs.store) == {"list": 1, "get": 1}
     assert artifact(index, ArtifactName("a")).latest == 51
 
 
-def test_a_hint_older_than_the_last_refresh_still_counts_for_two_days(index: Index) -> None:
+def test_an_entry_that_comes_long_after_its_hint_is_found(index: Index) -> None:
     logs = SampleLogs()
     logs.version("a")
     up_to_date(index, logs)
-    slow = logs.now
-    logs.now += timedelta(hours=47)
+    slow = logs.announce("refs/artifacts/b/@")
+    for _ in range(4):
+        logs.now += timedelta(hours=11)
+        assert up_to_date(index, logs) == Refreshed(entries=0, logs=1, walked=False)
+    item = a_version(logs, "b")
+    logs.append(item.log, decode(item), entry_id=slow)
+    assert up_to_date(index, logs).entries == 1
+
+
+def test_a_hint_whose_entry_never_comes_is_forgotten_after_two_days(index: Index) -> None:
+    logs = SampleLogs()
+    logs.version("a")
+    up_to_date(index, logs)
+    logs.announce("refs/artifacts/b/@")
+    assert up_to_date(index, logs).logs == 1
+    logs.store.clear()
+    assert up_to_date(index, logs).logs == 1
+    assert calls(logs.store) == {"list": 1}
+    logs.now += timedelta(hours=50)
+    up_to_date(index, logs)
+    logs.reads = 0
+    assert up_to_date(index, logs).logs == 0
+    assert logs.reads == 0
+
+
+def test_hints_are_forgotten_when_no_listing_gives_them(index: Index) -> None:
+    logs = SampleLogs()
+    logs.version("a")
+    up_to_date(index, logs)
+    for _ in range(10):
+        logs.version("a")
+        logs.now += timedelta(days=1)
+        up_to_date(index, logs)
+    assert index.select("SELECT COUNT(*) < 5 FROM hints") == [(1,)]
+
+
+def test_one_hint_may_announce_many_entries(index: Index) -> None:
+    logs = SampleLogs()
+    up_to_date(index, logs)
+    announced = [Announced(f"{n:032x}", f"refs/artifacts/a{n % 3}/@edits") for n in range(30)]
+    logs.journal.note([Announced("f" * 32, "refs/runs/never"), *announced])
+    for entry_id, log in announced:
+        edit = ArtifactEdit(artifact=ArtifactName(log.split("/")[2]), description=entry_id)
+        logs.append(log, edit, entry_id=entry_id)
+    logs.reads = 0
+    logs.store.clear()
+    assert up_to_date(index, logs) == Refreshed(entries=30, logs=4, walked=False)
+    # The entries, and that which never comes.
+    assert logs.reads == 31
+    assert calls(logs.store) == {"list": 1, "get": 1}
+    logs.reads = 0
+    assert up_to_date(index, logs) == Refreshed(entries=0, logs=1, walked=False)
+    assert logs.reads == 1
+
+
+def test_who_looked_last_long_ago_walks(index: Index) -> None:
+    logs = SampleLogs()
+    logs.version("a")
     up_to_date(index, logs)
     logs.version("b")
-    # The writer of b gave its hint long ago and came to its entry only now.
-    logs.hints[-1] = (slow, logs.hints[-1][1])
-    assert up_to_date(index, logs).entries == 1
+    for info in list(logs.store.list("journal/")):
+        logs.store.delete(info.key)
+    logs.now += KEPT
+    assert up_to_date(index, logs) == Refreshed(entries=1, logs=2, walked=True)
+
+
+def test_an_entry_between_that_of_a_hint_and_the_last_one_known_is_taken_in(index: Index) -> None:
+    logs = SampleLogs()
+    logs.version("a")
+    up_to_date(index, logs)
+    # The hint of the second entry is lost, that of the third is not.
+    second = a_version(logs, "a")
+    logs.append(second.log, decode(second), entry_id="a" * 32)
+    logs.version("a")
+    assert up_to_date(index, logs).entries == 2
 
 
 def test_an_entry_before_one_that_was_written_through_is_found(index: Index) -> None:
@@ -84,8 +175,11 @@ def test_a_journal_that_names_more_than_a_listing_costs_is_not_followed(index: I
     for number in range(30):
         logs.version(f"a{number}")
     up_to_date(index, logs)
-    logs.version("b")
-    assert up_to_date(index, logs) == Refreshed(entries=1, logs=31, walked=True)
+    for number in range(30):
+        logs.version(f"b{number}")
+    assert up_to_date(index, logs) == Refreshed(entries=30, logs=60, walked=True)
+    logs.version("c")
+    assert up_to_date(index, logs) == Refreshed(entries=1, logs=1, walked=False)
 
 
 def test_an_entry_that_is_lost_does_not_hide_those_after_it(index: Index) -> None:
@@ -120,7 +214,7 @@ def test_a_damaged_content_is_not_a_crash(index: Index) -> None:
     def read(digest: Digest) -> bytes:
         raise DataDamaged(f"the content {digest.short} is damaged")
 
-    refresh(index, logs, logs, read, clock=logs.clock)
+    refresh(index, logs, logs.journal, read, clock=logs.clock)
     assert [p.kind for p in problems(index)] == ["missing"]
 
 
@@ -133,7 +227,7 @@ def test_a_store_that_fails_is_an_error_and_the_next_time_goes_on(index: Index) 
         raise StorageError(f"no network for {digest.short}", transient=True)
 
     with pytest.raises(StorageError, match="no network"):
-        refresh(index, logs, logs, fail, clock=logs.clock)
+        refresh(index, logs, logs.journal, fail, clock=logs.clock)
     assert index.refreshed_at is None
     assert up_to_date(index, logs) == Refreshed(entries=2, logs=2, walked=True)
 
@@ -170,6 +264,97 @@ def test_many_entries_go_in_by_batches(index: Index) -> None:
     assert index.select("SELECT COUNT(*) FROM artifact_edits") == [(4500,)]
 
 
+class Bucket:
+    """A project in a bucket that several people use: what each request costs is counted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sample = SampleLogs()
+        self.inner = MemoryStore()
+        self.ids = itertools.count()
+
+    def client(self) -> "Client":
+        return Client(self, Trace(self.inner))
+
+
+class Client:
+    def __init__(self, bucket: Bucket, store: Trace) -> None:
+        self.bucket = bucket
+        self.store = store
+        path = bucket.path / f"index-{next(bucket.ids)}.sqlite"
+        self.index = Index(path)
+        clock = bucket.sample.clock
+        self.logs = Logs(store, clock=clock, new_id=self.new_id, at_once=16)
+        self.journal = Journal(store, clock=clock, new_id=self.new_id, at_once=16)
+
+    def new_id(self) -> str:
+        return f"{next(self.bucket.ids):032x}"
+
+    def save(self, name: str, *, tell: bool = True) -> None:
+        log, entry_id = f"refs/artifacts/{name}/@", self.new_id()
+        self.journal.note([Announced(entry_id, log)])
+        record = self.bucket.sample.version(name)
+        appended = self.logs.append_if(log, lambda tail: record, by="ann", entry_id=entry_id)
+        if tell:
+            self.index.ingest([LogItem(log, appended.number, appended.data)])
+
+    def refresh(self) -> Refreshed:
+        self.store.clear()
+        return refresh(
+            self.index,
+            self.logs,
+            self.journal,
+            self.bucket.sample.read_content,
+            clock=self.bucket.sample.clock,
+        )
+
+    @property
+    def calls(self) -> dict[str, int]:
+        return calls(self.store)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path)
+
+
+def test_a_refresh_where_nothing_happened_is_one_request(bucket: Bucket) -> None:
+    ann, bob = bucket.client(), bucket.client()
+    for number in range(40):
+        ann.save(f"a{number % 7}", tell=number > 20)
+    ann.refresh()
+    assert bob.refresh() == Refreshed(entries=40, logs=7, walked=True)
+    for client in (ann, bob):
+        client.refresh()
+        assert client.refresh() == Refreshed(entries=0, logs=0, walked=False)
+        assert client.calls == {"list": 1}
+
+
+def test_what_one_wrote_oneself_costs_no_request_more(bucket: Bucket) -> None:
+    ann = bucket.client()
+    ann.refresh()
+    for number in range(40):
+        ann.save(f"a{number}")
+    assert ann.refresh() == Refreshed(entries=0, logs=0, walked=False)
+    assert ann.calls == {"list": 1}
+
+
+def test_what_somebody_else_wrote_costs_two_requests_more(bucket: Bucket) -> None:
+    ann, bob = bucket.client(), bucket.client()
+    ann.save("a")
+    bob.refresh()
+    for name in ("a", "new"):
+        ann.save(name)
+        assert bob.refresh() == Refreshed(entries=1, logs=1, walked=False)
+        assert bob.calls == {"list": 1, "get": 2}
+    ann.save("a")
+    ann.save("a")
+    ann.save("b")
+    assert bob.refresh().entries == 3
+    assert bob.calls == {"list": 1, "get": 6}
+    assert artifact(bob.index, ArtifactName("a")).latest == 4
+
+
 def test_the_logs_and_the_journal_of_the_vault_fit(tmp_path: Path) -> None:
     sample = SampleLogs()
     ids = iter(f"{number:032x}" for number in range(100))
@@ -178,9 +363,10 @@ def test_the_logs_and_the_journal_of_the_vault_fit(tmp_path: Path) -> None:
     journal = Journal(store, clock=sample.clock, new_id=lambda: next(ids))
 
     def save(name: str) -> None:
-        log = f"refs/artifacts/{name}/@"
-        journal.note([Announced(next(ids), log)])
-        logs.append(log, sample.version(name), by="ann")
+        log, entry_id = f"refs/artifacts/{name}/@", next(ids)
+        journal.note([Announced(entry_id, log)])
+        record = sample.version(name)
+        logs.append_if(log, lambda tail: record, by="ann", entry_id=entry_id)
 
     with Index(tmp_path / "index.sqlite") as index:
 

@@ -58,7 +58,7 @@ class Clone:
         return refresh(
             self.index,
             self.home,
-            self.home,
+            self.home.journal,
             lambda digest: (
                 self.here.read_content(digest)
                 if digest in self.here.contents

@@ -9,7 +9,7 @@ from thence.store.base import Store
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Retry, Trace
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault.journal import Announced, OVERLAP, Journal
+from thence.vault.journal import OVERLAP, Announced, Hint, Journal, hour_of
 
 AT = datetime(2026, 11, 23, 10, 59, 59, tzinfo=UTC)
 LOG = "refs/artifacts/a/@"
@@ -37,8 +37,38 @@ def test_a_hint_is_filed_under_its_hour(store: MemoryStore, clock: Clock) -> Non
     new_journal(store, clock).note([Announced("e1", LOG)])
     clock.now = AT.astimezone(timezone(timedelta(hours=9)))
     (info,) = store.list()
-    assert info.key == f"journal/2026-11-23T10/{0:032x}"
-    assert store.get(info.key) == LOG.encode()
+    assert info.key == "journal/2026-11-23T10/e1"
+    assert store.get(info.key) == f"e1 {LOG}\n".encode()
+    assert hour_of(info.key) == AT.replace(minute=0, second=0)
+
+
+def test_a_hint_for_several_entries_has_a_name_of_its_own(store: MemoryStore, clock: Clock) -> None:
+    announced = (Announced("e1", LOG), Announced("e2", "refs/runs/1"))
+    journal = new_journal(store, clock)
+    journal.note(announced)
+    (key,) = journal.list(AT)
+    assert key == f"journal/2026-11-23T10/{0:032x}"
+    assert list(journal.read([key])) == [Hint(key, announced)]
+
+
+@pytest.mark.parametrize("at_once", [1, 16])
+def test_many_hints_are_read_in_the_order_in_which_they_were_asked_for(
+    store: MemoryStore, clock: Clock, at_once: int
+) -> None:
+    journal = Journal(store, clock=clock, new_id=lambda: "x", at_once=at_once)
+    for number in range(600):
+        journal.note([Announced(f"e{number:03}", f"refs/runs/{number}")])
+    keys = journal.list(AT)[::-1]
+    read = list(journal.read(iter(keys)))
+    assert [hint.key for hint in read] == keys
+    assert read[0].announced == (Announced("e599", "refs/runs/599"),)
+
+
+@pytest.mark.parametrize(
+    "key", ["journal/x", "journal/2026/x", "journal", "journal/2026-13-40T99/x"]
+)
+def test_a_hint_that_is_filed_under_no_hour(key: str) -> None:
+    assert hour_of(key) is None
 
 
 def test_zones_do_not_matter(store: MemoryStore, clock: Clock) -> None:
@@ -75,16 +105,29 @@ def test_a_hint_whose_answer_was_lost_is_no_failure(
     store: MemoryStore, clock: Clock, fault: Fault
 ) -> None:
     rule = Rule(fault=fault, operations=frozenset({"create"}), on=frozenset({1}))
-    new_journal(Retry(FaultyStore(store, rule), sleep=lambda _: None), clock).note([Announced("e1", LOG)])
+    new_journal(Retry(FaultyStore(store, rule), sleep=lambda _: None), clock).note(
+        [Announced("e1", LOG)]
+    )
     assert new_journal(store, clock).since(AT) == {LOG}
 
 
 @pytest.mark.parametrize(
-    "hint", [b"", b"\xff", b"../../etc", b"refs/a b", b"refs/../x", b"packs/ab", b"refs/\xc3\xa4"]
+    "hint",
+    [
+        b"",
+        b"\xff",
+        b"e ../../etc",
+        b"e refs/a b",
+        b"e refs/../x",
+        b"e packs/ab",
+        b"e refs/\xc3\xa4",
+        b"refs/artifacts/b/@",
+        b" refs/artifacts/b/@",
+    ],
 )
 def test_what_is_no_log_is_passed_over(store: MemoryStore, clock: Clock, hint: bytes) -> None:
     store.create("journal/2026-11-23T10/forged", [hint])
-    store.create("journal/2026-11-23T10/good", [LOG.encode()])
+    store.create("journal/2026-11-23T10/good", [hint + f"\ne1 {LOG}\n".encode()])
     assert new_journal(store, clock).since(AT) == {LOG}
 
 
