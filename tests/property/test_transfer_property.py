@@ -27,16 +27,23 @@ _BASE = random.Random(1).randbytes(2_000_000)
 _TEXT = b"".join(b"%d,%d\n" % (n, n * n) for n in range(60_000))
 
 
-def make_content(start: int, size: int, *, compressible: bool) -> bytes:
-    """Contents with much in common: they share whole chunks, and lists of chunks."""
-    return (_TEXT if compressible else _BASE)[start * 40_000 :][:size]
+class Piece(NamedTuple):
+    """A content that has much in common with others: whole chunks, and lists of chunks."""
+
+    start: int
+    size: int
+    compressible: bool
+
+    @property
+    def data(self) -> bytes:
+        return (_TEXT if self.compressible else _BASE)[self.start * 40_000 :][: self.size]
 
 
 SIZES = st.one_of(
     st.integers(0, 2_000), st.integers(30_000, 300_000), st.integers(300_000, 1_500_000)
 )
 CONTENTS = st.lists(
-    st.builds(make_content, st.integers(0, 6), SIZES, compressible=st.booleans()),
+    st.builds(Piece, st.integers(0, 6), SIZES, st.booleans()),
     min_size=1,
     max_size=8,
 )
@@ -53,7 +60,7 @@ class Case(NamedTuple):
         had: Which contents the target has before.
     """
 
-    sessions: list[list[bytes]]
+    sessions: list[list[Piece]]
     trees: list[set[int]]
     runs: list[set[int]]
     asked: list[set[int]]
@@ -115,7 +122,7 @@ def needed_for(vault: Vault, contents: set[Digest]) -> set[bytes]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(case=cases())
 def test_the_target_gets_exactly_what_the_roots_need(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder, small_limits():
@@ -128,9 +135,9 @@ def test_the_target_gets_exactly_what_the_roots_need(case: Case) -> None:
         every: list[bytes] = []
         for session in case.sessions:
             with source.writer(lanes=2) as writer:
-                for data in session:
-                    writer.put_bytes(data)
-            every += session
+                for piece in session:
+                    writer.put_bytes(piece.data)
+                    every.append(piece.data)
 
         roots: list[Root] = []
         contents: dict[Digest, bytes] = {}

@@ -59,7 +59,7 @@ class Content:
         self._spans = Spans(store) if remote else None
         self._store = store
         self._directory = directory
-        self._blocks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._blocks: OrderedDict[tuple[bytes, int, int], bytes] = OrderedDict()
         self._cached_bytes = 0
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -260,7 +260,7 @@ class Content:
 
     def _member_at(self, where: Location) -> Bytes:
         entry = where.entry
-        key = (where.pack, entry.offset)
+        key = (where.pack, entry.offset, entry.stored_length)
         with self._lock:
             block = self._blocks.get(key)
             if block is not None:
@@ -275,7 +275,7 @@ class Content:
             raise self._damaged(where, "A block is shorter than the directory says.")
         return data
 
-    def _keep(self, key: tuple[bytes, int], block: bytes) -> None:
+    def _keep(self, key: tuple[bytes, int, int], block: bytes) -> None:
         with self._lock:
             if key not in self._blocks:
                 self._cached_bytes += len(block)

@@ -418,7 +418,8 @@ class _Transfer:
 
     def _put(self, fetched: Fetched) -> None:
         block, stored, decoded = fetched
-        if covers(block.members, len(decoded)):
+        # A block without bytes would begin where the next one does; it goes in with others.
+        if len(stored) and covers(block.members, len(decoded)):
             members = [Member(m.id, m.kind, m.raw_length, m.inner) for m in block.members]
             self._writer.put_block(stored, block.codec, members)
         else:

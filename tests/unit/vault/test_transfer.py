@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from thence.errors import DataDamaged, NotFound, StorageError
 from thence.model import codec
@@ -202,6 +203,18 @@ def test_what_only_the_target_has_is_not_missed(source: Vault, target: Vault) ->
     assert transfer(source, target, [root]).contents == 0
 
 
+def test_an_empty_content_alone_in_its_block(source: Vault, target: Vault, tmp_path: Path) -> None:
+    """Its block has no bytes, and begins where the next one does."""
+    contents = [b"", text(1, 3_000), text(2, 3_000)]
+    for data in contents:
+        put(source, data)
+    transfer(source, target, map(content, map(Digest.of, contents)))
+    there = fresh(target, tmp_path)
+    assert [there.content.read(Digest.of(data)) for data in contents] == contents
+    blocks = {(one.offset, one.stored_length) for one in entries(target)}
+    assert len({offset for offset, _ in blocks}) == len(blocks)
+
+
 def test_missing_content_is_named(source: Vault, target: Vault) -> None:
     lost = Digest.of(b"lost")
     (digest,) = put(source, tree.encode([TreeEntry("f", 4, lost)]))
@@ -285,6 +298,19 @@ def test_hostile_packs_are_refused(source: Vault, target: Vault) -> None:
     for name in [*names[:7], Digest(right)]:
         with pytest.raises(DataDamaged):
             transfer(source, target, [content(name)])
+    assert list(target.store.list()) == []
+
+
+@pytest.mark.parametrize("length", [0, 4, 6])
+def test_recipes_that_lie_about_lengths_are_refused(
+    length: int, source: Vault, target: Vault
+) -> None:
+    piece, lie = blake3(b"chunk").digest(), Digest.of(b"anything")
+    node = b"\0" + piece + length.to_bytes(8, "little")
+    forged(source, b"chunk", Codec.RAW, entry(piece, BlockKind.CHUNK, 5, 5))
+    forged(source, node, Codec.RAW, entry(lie.raw, BlockKind.RECIPE, 5, len(node)))
+    with pytest.raises(DataDamaged, match="damaged data in packs/"):
+        transfer(source, target, [content(lie)])
     assert list(target.store.list()) == []
 
 
