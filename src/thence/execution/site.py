@@ -136,10 +136,11 @@ class Site:
         """
         done = refresh(
             self.index,
-            self.vault.logs,
+            self.vault.numbered,
             self.vault.journal,
             self.vault.content.read,
             clock=self.clock,
+            outbox=self.vault.outbox,
             full=full,
         )
         found = index_status.problems(self.index, limit=_PROBLEMS)
