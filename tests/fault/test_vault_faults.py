@@ -13,7 +13,9 @@ import pytest
 from thence.model.ids import Digest
 from thence.model.records import Tombstone, decode_entry
 from thence.store.local import LocalStore
+from thence.vault import directory as directory_module
 from thence.vault import lane as lane_module
+from thence.vault import merged as merged_module
 from thence.vault import writer as writer_module
 from thence.vault.pack import BlockKind, entries_of, parse_pack_key, read_directory
 from thence.vault.vault import Vault
@@ -27,11 +29,12 @@ from pathlib import Path
 from thence.model.ids import Digest
 from thence.model.records import Tombstone
 from thence.store.local import LocalStore
-from thence.vault import lane, writer as writer_module
+from thence.vault import directory, lane, merged, writer as writer_module
 from thence.vault.vault import Vault
 
 # Many small packs by two lanes that take turns: many moments to die at.
 lane.PACK, lane.SOLID, writer_module._BATCH = 150_000, 500, 1
+lane.REMOTE_PACK, merged.PACKS, directory._FEW = 150_000, 6, 2
 LOG = "refs/artifacts/a/@edits"
 
 
@@ -71,8 +74,8 @@ def contents(generation):
         yield b"small %d %d" % (n, generation)
 
 
-def save(store, cache, acknowledged, generation, who=""):
-    vault = Vault(store, cache)
+def save(store, cache, acknowledged, generation, who="", remote=False):
+    vault = Vault(store, cache, remote=remote)
     files = []
     for n, data in enumerate(contents(generation)):
         path = cache / f"file-{who}-{generation}-{n}"
@@ -94,7 +97,7 @@ def save(store, cache, acknowledged, generation, who=""):
 AT_EVERY_OPERATION = (
     SAVE
     + """
-base, after = Path(sys.argv[1]), sys.argv[2] == "after"
+base, after, remote = Path(sys.argv[1]), sys.argv[2] == "after", sys.argv[3] == "remote"
 for die_at in range(1, 1000):
     root = base / str(die_at)
     root.mkdir()
@@ -105,7 +108,7 @@ for die_at in range(1, 1000):
         try:
             store = Dying(LocalStore(root / "store"), die_at, after)
             for generation in (1, 2, 3):
-                save(store, root / "cache", root / "acknowledged", generation)
+                save(store, root / "cache", root / "acknowledged", generation, remote=remote)
             status = 0
         finally:
             os._exit(status)
@@ -120,7 +123,10 @@ FOR_EVER = (
     + """
 store = LocalStore(sys.argv[1])
 for generation in range(int(sys.argv[4]), int(sys.argv[5])):
-    save(store, Path(sys.argv[2]), sys.argv[3], generation, who=sys.argv[6])
+    save(
+        store, Path(sys.argv[2]), sys.argv[3], generation, who=sys.argv[6],
+        remote=sys.argv[7] == "remote",
+    )
 """
 )
 
@@ -171,15 +177,21 @@ def program() -> dict[str, object]:
     """The functions of the dying program, for use in this process."""
     names: dict[str, object] = {}
     before = lane_module.PACK, lane_module.SOLID, writer_module._BATCH
+    remote = lane_module.REMOTE_PACK, merged_module.PACKS, directory_module._FEW
     exec(SAVE, names)
     lane_module.PACK, lane_module.SOLID, writer_module._BATCH = before
+    lane_module.REMOTE_PACK, merged_module.PACKS, directory_module._FEW = remote
     return names
 
 
+@pytest.mark.parametrize("where", ["local", "remote"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_death_at_every_operation_of_the_store(tmp_path: Path, when: str) -> None:
+def test_death_at_every_operation_of_the_store(tmp_path: Path, when: str, where: str) -> None:
+    remote = where == "remote"
     done = subprocess.run(
-        [sys.executable, "-c", AT_EVERY_OPERATION, str(tmp_path), when], timeout=250, check=False
+        [sys.executable, "-c", AT_EVERY_OPERATION, str(tmp_path), when, where],
+        timeout=250,
+        check=False,
     )
     assert done.returncode == 0
     roots = sorted(tmp_path.iterdir(), key=lambda path: int(path.name))
@@ -193,19 +205,23 @@ def test_death_at_every_operation_of_the_store(tmp_path: Path, when: str) -> Non
         promised = acknowledged(root / "acknowledged")
         # A new process on the same machine, or on another one without the cache.
         cache = root / ("cache" if int(root.name) % 2 else "another")
-        seen.add(check(Vault(store, cache), promised))
+        seen.add(check(Vault(store, cache, remote=remote), promised))
         before = stored(store)
-        new = sum(save(store, cache, root / "acknowledged", generation) for generation in (1, 2, 3))
+        new = sum(
+            save(store, cache, root / "acknowledged", generation, remote=remote)
+            for generation in (1, 2, 3)
+        )
         # What the dead process had published is not stored again.
         assert before + new < whole + 20_000, root.name
         again = acknowledged(root / "acknowledged")
         assert len(again) == len(promised) + 3
-        check(Vault(store, root / "third"), again)
+        check(Vault(store, root / "third", remote=remote), again)
         assert list((root / "store" / "refs").rglob("*.tmp")) == []
     assert seen == {0, 1, 2, 3}
 
 
-def test_kill_at_random_moments(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_kill_at_random_moments(tmp_path: Path, where: str) -> None:
     store = LocalStore(tmp_path / "store", create=True)
     promised = tmp_path / "acknowledged"
     dice = random.Random(8)
@@ -213,25 +229,27 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
         writer = subprocess.Popen(
             [
                 *(sys.executable, "-c", FOR_EVER, str(store.root), str(tmp_path / "cache")),
-                *(str(promised), str(1 + 1000 * attempt), str(1000 * attempt + 999), ""),
+                *(str(promised), str(1 + 1000 * attempt), str(1000 * attempt + 999), "", where),
             ]
         )
         time.sleep(0.3 + dice.random() * 0.5)
         writer.send_signal(signal.SIGKILL)
         assert writer.wait(30) == -signal.SIGKILL
-        count = check(Vault(store, tmp_path / f"cache-{attempt % 3}"), acknowledged(promised))
+        vault = Vault(store, tmp_path / f"cache-{attempt % 3}", remote=where == "remote")
+        count = check(vault, acknowledged(promised))
         assert count >= len(acknowledged(promised))
     assert len(acknowledged(promised)) > 2
 
 
-def test_two_processes_save_to_one_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_two_processes_save_to_one_log(tmp_path: Path, where: str) -> None:
     """With a cache in common, as two terminals in one project have."""
     store = LocalStore(tmp_path / "store", create=True)
     writers = [
         subprocess.Popen(
             [
                 *(sys.executable, "-c", FOR_EVER, str(store.root), str(tmp_path / "cache")),
-                *(str(tmp_path / f"acknowledged-{who}"), "1", "13", who),
+                *(str(tmp_path / f"acknowledged-{who}"), "1", "13", who, where),
             ]
         )
         for who in "ab"
@@ -240,4 +258,5 @@ def test_two_processes_save_to_one_log(tmp_path: Path) -> None:
     promised = [acknowledged(tmp_path / f"acknowledged-{who}") for who in "ab"]
     assert [len(mine) for mine in promised] == [12, 12]
     assert sorted(one.number for mine in promised for one in mine) == list(range(1, 25))
-    assert check(Vault(store, tmp_path / "another"), promised[0] + promised[1]) == 24
+    reader = Vault(store, tmp_path / "another", remote=where == "remote")
+    assert check(reader, promised[0] + promised[1]) == 24

@@ -22,7 +22,10 @@ from thence.model.ids import Digest
 from thence.model.records import Tombstone, decode_entry
 from thence.store.base import Bytes
 from thence.store.memory import MemoryStore
+from thence.vault import directory as directory_module
 from thence.vault import lane as lane_module
+from thence.vault import merged as merged_module
+from thence.vault.hints import write_hint
 from thence.vault.lane import Lane
 from thence.vault.pack import BlockKind, entries_of, parse_pack_key, read_directory
 from thence.vault.vault import Vault
@@ -84,9 +87,9 @@ CONTENTS = st.sampled_from(range(len(POOL)))
 class Process:
     """What one process has in memory."""
 
-    def __init__(self, store: FailingStore, cache: Path) -> None:
+    def __init__(self, store: FailingStore, cache: Path, *, remote: bool) -> None:
         self.cache = cache
-        self.vault = Vault(store, cache)
+        self.vault = Vault(store, cache, remote=remote)
         self.writer: Writer | None = None
         self.unflushed: list[int] = []
 
@@ -122,6 +125,8 @@ FAILURES = st.none() | st.builds(Failure, st.integers(0, 4), st.booleans())
 
 
 class Vaults(RuleBasedStateMachine):
+    remote = False
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="thence-machine-"))
@@ -130,10 +135,14 @@ class Vaults(RuleBasedStateMachine):
         self.caches = itertools.count(10)
         self.reader = self.new_vault()
         # Two processes share a cache, the third has its own.
-        self.processes = [Process(self.store, self.folder / f"cache-{n // 2}") for n in range(3)]
+        self.processes = [
+            Process(self.store, self.folder / f"cache-{n // 2}", remote=self.remote)
+            for n in range(3)
+        ]
 
     def new_vault(self) -> Vault:
-        return Vault(self.store, self.folder / f"cache-{next(self.caches)}")
+        cache = self.folder / f"cache-{next(self.caches)}"
+        return Vault(self.store, cache, remote=self.remote)
 
     def failing(self, failure: Failure | None) -> None:
         self.store.fails_in = None if failure is None else failure.after
@@ -175,6 +184,8 @@ class Vaults(RuleBasedStateMachine):
             return
         contents, process.unflushed = process.unflushed, []
         for content in contents:
+            if self.remote:
+                write_hint(self.store, Digest.of(POOL[content]), process.writing().packs)
             record = Tombstone(version=Digest.of(POOL[content]), reason=str(content))
             done = process.vault.append(log, record, by="me")
             self.acknowledged.append(Acknowledged(log, done.number, content))
@@ -210,7 +221,7 @@ class Vaults(RuleBasedStateMachine):
                 data = path.read_bytes()
                 path.unlink()
                 path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
-        self.processes[slot] = Process(self.store, folder)
+        self.processes[slot] = Process(self.store, folder, remote=self.remote)
 
     @rule(slot=SLOTS)
     def read(self, slot: int) -> None:
@@ -255,14 +266,34 @@ class Vaults(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-def test_nothing_that_was_acknowledged_is_ever_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+class RemoteVaults(Vaults):
+    """On a bucket: packs go up in the background, directories are merged, hints are written."""
+
+    remote = True
+
+    @rule(prefix=st.sampled_from(["hints/", "directories/"]))
+    def somebody_clears_up(self, prefix: str) -> None:
+        """Both may be deleted at any time."""
+        for info in list(self.store.list(prefix)):
+            self.store.delete(info.key)
+
+
+@pytest.mark.parametrize("machine", [Vaults, RemoteVaults])
+def test_nothing_that_was_acknowledged_is_ever_lost(
+    monkeypatch: pytest.MonkeyPatch, machine: type[Vaults]
+) -> None:
     # Small packs and blocks, so that a short run of the machine closes many of them.
     monkeypatch.setattr(lane_module, "PACK", 300_000)
+    monkeypatch.setattr(lane_module, "REMOTE_PACK", 300_000)
     monkeypatch.setattr(lane_module, "SOLID", 20_000)
+    monkeypatch.setattr(merged_module, "PACKS", 3)
+    monkeypatch.setattr(merged_module, "FAN", 3)
+    monkeypatch.setattr(merged_module, "_MOST_PACKS", 9)
+    monkeypatch.setattr(directory_module, "_FEW", 2)
     run_state_machine_as_test(
-        Vaults,
+        machine,
         settings=settings(
-            max_examples=60,
+            max_examples=60 if machine is Vaults else 40,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

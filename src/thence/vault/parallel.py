@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 __all__ = ["ahead", "submit"]
@@ -33,23 +34,22 @@ def ahead(work: Callable[[A], T], items: Iterable[A], *, at_once: int) -> Iterat
     Args:
         work: Is called by several threads.
         items: Are asked for by the caller's thread, no more than `at_once` before the result.
-        at_once: How many are being done, or done and not yet taken. With 1, no threads are used.
+        at_once: How many are being done, or done and not yet taken. With 1, or a single item, no
+            threads are used.
     """
     left = iter(items)
+    first = list(islice(left, 2))
+    if len(first) < 2 or at_once < 2:
+        yield from map(work, chain(first, left))
+        return
     waiting: deque[Future[T]] = deque()
-    pool: ThreadPoolExecutor | None = None
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="thence-ahead")
     try:
-        for item in left:
-            if pool is None:
-                if at_once < 2:
-                    yield work(item)
-                    continue
-                pool = ThreadPoolExecutor(at_once, thread_name_prefix="thence-ahead")
+        for item in chain(first, left):
             waiting.append(submit(pool, work, item))
             if len(waiting) >= at_once:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
