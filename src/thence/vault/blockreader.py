@@ -27,7 +27,7 @@ T = TypeVar("T")
 # all workers together do not hold too much of what they read.
 _LOCAL_READ = 2 * 1024 * 1024
 _REMOTE_READ = 8 * 1024 * 1024
-_READ_AHEAD = 64 * 1024 * 1024
+_READ_AHEAD = 48 * 1024 * 1024
 
 
 class Fetched(NamedTuple):
