@@ -318,13 +318,15 @@ class Project:
             NotFound: There is no such command.
             Denied: It cannot be executed, or the store not be written to.
             InvalidInput: There is no command, or `thence.toml` cannot be used.
-            StorageError: The store failed; what was recorded waits for `recover`.
+            StorageError: The store failed; what was recorded waits for `recover`. Of a home that
+                is far away this is only said in the log.
         """
-        from thence.execution import record
+        from thence.execution import following, record
 
         options = record.RunOptions(name, experiment, note, tags or {}, params or {})
-        run = record.execute(self.site, command, options, sensor=sensor)
-        return run_questions.run_detail(self.site.index, run)
+        return following.detail(
+            self.site, record.execute(self.site, command, options, sensor=sensor)
+        )
 
     def run(
         self,

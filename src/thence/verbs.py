@@ -166,10 +166,10 @@ def finish() -> "RunDetail | None":
     Raises:
         StorageError: The store failed; `thence runs recover` seals it later.
     """
-    from thence.execution import session
+    from thence.execution import following, session
 
-    sealed = session.finish()
-    return None if sealed is None else _current().find_run(f"run:{sealed}")
+    ended = session.finish()
+    return None if ended is None else following.detail(_current().site, ended)
 
 
 def diff(old: str, new: str) -> "Diff":

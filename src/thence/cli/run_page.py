@@ -17,6 +17,7 @@ from thence.model.records import Comparison, FileRole, FileUse, RunSealed, RunSt
 
 if TYPE_CHECKING:
     from thence.execution.capture.environment import Environment
+    from thence.execution.following import Live
     from thence.project import Project
 
 __all__ = ["STATUS_STYLES", "command_text", "show_run"]
@@ -49,12 +50,23 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
     """Print everything about a run; with `--json` also one object for each of its files."""
     files = project.run_files(f"run:{run.run}")
     environment = _environment(project, run)
-    output.record("run", run_fields(run), environment=environment)
+    live = _live(project, run)
+    if live is not None:
+        from thence.execution.following import with_live
+
+        run = with_live(run, live)
+        output.record(
+            "run", run_fields(run), environment=None, last_sign=live.last_sign, points=live.points
+        )
+    else:
+        output.record("run", run_fields(run), environment=environment)
     for file in files:
         output.record("file", file)
     if output.json:
         return
     _head(output, run)
+    if live is not None:
+        _going_on(output, run, live)
     sealed = run.sealed
     if sealed is not None:
         _code(output, project, sealed)
@@ -86,6 +98,27 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
                 *((("missing", text)) for text in verdict.missing),
             ],
         )
+
+
+def _live(project: "Project", run: RunDetail) -> "Live | None":
+    if run.status is not RunStatus.RUNNING:
+        return None
+    from thence.execution.following import look
+
+    return look(project.site, run.run)
+
+
+def _going_on(output: Output, run: RunDetail, live: "Live") -> None:
+    section(output, "so far")
+    last = None if live.last_sign is None else human.moment(live.last_sign, datetime.now(UTC))
+    fields(
+        output,
+        [
+            ("last sign of life", last),
+            ("metric points", f"{live.points:,}"),
+            ("follow it", f"thence runs watch {run.run.short}"),
+        ],
+    )
 
 
 def _head(output: Output, run: RunDetail) -> None:

@@ -8,6 +8,7 @@ import click
 from thence.cli import human
 from thence.cli.plain import run_fields
 from thence.cli.run_page import STATUS_STYLES
+from thence.cli.runs import tell_waiting
 from thence.cli.values import PAIR, as_mapping, value_of
 from thence.cli.verb import Invocation, verb
 from thence.errors import NotFound
@@ -82,6 +83,7 @@ def run(
     invocation.output.aside("run", run_fields(done))
     if not (invocation.output.json or invocation.output.quiet):
         _summarize(invocation, project, done)
+        tell_waiting(invocation.output, project, but=done.run)
     ctx.exit(1 if done.exit_code is None else done.exit_code)
 
 
@@ -101,7 +103,9 @@ def _summarize(invocation: Invocation, project: "Project", done: "RunDetail") ->
         more = f" and {len(values) - _SHOWN} more" if values[_SHOWN:] else ""
         lines.append(f"  metrics: {human.line(' '.join(values[:_SHOWN]))}{more}")
     lines.append(f"  {_completeness(project, done)}")
-    if done.status is RunStatus.FINISHED:
+    if done.sealed is None:
+        lines.append("  publish it later: thence runs recover")
+    elif done.status is RunStatus.FINISHED:
         lines.append(f"  prove it: thence reproduce {done.run.short}")
     else:
         lines.append(f"  look at it: thence show {done.run.short}")
@@ -111,7 +115,7 @@ def _summarize(invocation: Invocation, project: "Project", done: "RunDetail") ->
 def _completeness(project: "Project", done: "RunDetail") -> str:
     sealed = done.sealed
     if sealed is None:
-        return "not sealed yet: thence runs recover"
+        return "kept on this machine, not sealed yet"
     text = f"watched by {sealed.sensor.name}: {sealed.sensor.completeness}"
     lost = [
         file for file in project.run_files(f"run:{done.run}", FileRole.INPUT)

@@ -1,18 +1,26 @@
 """`runs`: the rarer verbs about runs."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from thence.cli import human
+from thence.cli.output import Output
 from thence.cli.plain import run_fields
 from thence.cli.run_page import command_text
 from thence.cli.table import Column
 from thence.cli.verb import Invocation, VerbGroup, verb
+from thence.cli.watching import watch
 from thence.index.views import RunSummary
+from thence.model.ids import RunId
 from thence.model.records import RunStatus
 
-__all__ = ["runs"]
+if TYPE_CHECKING:
+    from thence.execution.following import Live
+    from thence.project import Project
+
+__all__ = ["runs", "tell_waiting"]
 
 _SHOWN_METRICS = 3
 _SHOWN_RUNS = 50
@@ -20,7 +28,7 @@ _SHOWN_RUNS = 50
 
 @click.group("runs", cls=VerbGroup, examples=("thence runs list", "thence runs recover"))
 def runs() -> None:
-    """List and recover runs."""
+    """List, watch and recover runs."""
 
 
 @verb("list", examples=["thence runs list", "thence runs list --status failed --json"])
@@ -44,8 +52,20 @@ def list_runs(
     wanted = None if status is None else RunStatus(status)
     found = project.runs(experiment=experiment, status=wanted, limit=limit + 1)
     output = invocation.output
+    from thence.execution.following import look, with_live
+
+    # Of those that go on it is told how they do.
+    seen = {
+        one.run: look(project.site, one.run)
+        for one in found[:limit]
+        if one.status is RunStatus.RUNNING
+    }
+    found = [with_live(one, seen.get(one.run)) for one in found]
     for one in found[:limit]:
-        output.record("run", run_fields(one))
+        live = seen.get(one.run)
+        signs = {} if live is None else {"last_sign": live.last_sign, "points": live.points}
+        output.record("run", run_fields(one), **signs)
+    tell_waiting(output, project)
     if not found:
         narrowed = experiment is not None or status is not None
         output.note("nothing fits" if narrowed else "nothing was run yet: thence run COMMAND")
@@ -55,6 +75,7 @@ def list_runs(
         [
             Column("RUN", style="cyan"),
             Column("STATUS"),
+            Column("LAST SIGN", optional=True),
             Column("WHEN"),
             Column("TOOK", right=True),
             Column("VERDICT", optional=True),
@@ -62,18 +83,19 @@ def list_runs(
             Column("METRICS", flexible=True, optional=True),
             Column("COMMAND", flexible=True, style="dim"),
         ],
-        [_row(one, now) for one in found[:limit]],
+        [_row(one, seen.get(one.run), now) for one in found[:limit]],
     )
     if len(found) > limit:
         output.note(f"there are more: --limit {limit * 2}")
 
 
-def _row(run: RunSummary, now: datetime) -> tuple[str, ...]:
+def _row(run: RunSummary, live: "Live | None", now: datetime) -> tuple[str, ...]:
     metrics = [f"{name}={human.number(value)}" for name, value in sorted(run.metrics.items())]
     more = " …" if metrics[_SHOWN_METRICS:] else ""
     return (
         run.run.short,
         run.status.value,
+        "" if live is None or live.last_sign is None else human.ago(live.last_sign, now),
         human.ago(run.started, now),
         "" if run.duration_s is None else human.duration(run.duration_s),
         "" if run.finding is None else run.finding.value,
@@ -83,22 +105,73 @@ def _row(run: RunSummary, now: datetime) -> tuple[str, ...]:
     )
 
 
-@verb("recover", examples=["thence runs recover"])
-def recover(invocation: Invocation) -> None:
-    """Seal runs whose recorder died.
+@verb("recover", examples=["thence runs recover"], statuses=(4, 5))
+@click.option(
+    "--from-segments",
+    "ref",
+    metavar="RUN",
+    help="Seal this run, whose machine is gone for good, with what it had published.",
+)
+@click.option("--force", is_flag=True, help="With --from-segments, though it may still go on.")
+def recover(invocation: Invocation, *, ref: str | None, force: bool) -> None:
+    """Seal runs whose recorder died, or whose home could not be reached.
 
-    What was observed until then is kept; runs that are still going on are left alone.
+    What was observed is kept; runs that are still going on are left alone. Those that cannot be
+    sealed yet are listed, and wait.
     """
-    found = invocation.project().recover()
+    project = invocation.project()
     output = invocation.output
-    for run in found:
-        output.record("run", run_fields(run))
-        inputs, outputs = run.inputs_count, run.outputs_count
+    if ref is not None:
+        from thence.execution.recovery import recover_from_segments
+
+        run = project.find_run(ref).run
+        recover_from_segments(project.site, run, force=force)
+        found = [project.find_run(f"run:{run}")]
+    else:
+        try:
+            found = project.recover()
+        finally:
+            _list_waiting(output, project)
+    for one in found:
+        output.record("run", run_fields(one))
+        inputs, outputs = one.inputs_count, one.outputs_count
         counts = f"{human.count(inputs, 'input')}, {human.count(outputs, 'output')}"
-        output.done(f"sealed {run.run.short} ({run.status.value}; {counts})")
+        output.done(f"sealed {one.run.short} ({one.status.value}; {counts})")
     if not found:
         output.done("nothing to recover")
 
 
+def _list_waiting(output: Output, project: "Project") -> None:
+    from thence.execution.recovery import waiting
+
+    now = datetime.now(UTC)
+    for one in waiting(project.site):
+        opened, end = one.beginning.opened, one.end
+        ended = "its recorder died" if end is None else f"ended {human.ago(end.ended, now)}"
+        output.record(
+            "waiting",
+            {
+                "run": one.run,
+                "command": opened.command,
+                "started": opened.started,
+                "ended": None if end is None else end.ended,
+                "exit_code": None if end is None else end.exit_code,
+            },
+        )
+        if not output.json:
+            output.note(f"waits: {one.run.short} ({ended}) {command_text(opened.command)}")
+
+
+def tell_waiting(output: Output, project: "Project", *, but: RunId | None = None) -> None:
+    """Say in a line that runs of this folder wait to be sealed, if some do."""
+    from thence.execution.recovery import waiting
+
+    count = sum(one.run != but for one in waiting(project.site))
+    if count and not output.json:
+        verb = "waits" if count == 1 else "wait"
+        output.note(f"{human.count(count, 'run')} {verb} to be sealed: thence runs recover")
+
+
 runs.add_command(list_runs)
+runs.add_command(watch)
 runs.add_command(recover)

@@ -38,19 +38,25 @@ _log = logging.getLogger(__name__)
 
 
 class _Source:
-    """A file of events, and how far it is published."""
+    """A file of events, and how far it is published.
+
+    Attributes:
+        piece: What is being published.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.writer = path.stem.removeprefix("events-")
         self.offset = 0
         self.number = 0
+        self.piece: Piece | None = None
 
     def pending_bytes(self) -> int:
+        waiting = 0 if self.piece is None else len(self.piece.lines)
         try:
-            return self.path.stat().st_size - self.offset
+            return self.path.stat().st_size - self.offset + waiting
         except OSError:
-            return 0
+            return waiting
 
     def read(self) -> bytes:
         """The whole lines that come next, about 1 MiB of them."""
@@ -181,14 +187,21 @@ class Publisher:
             self._beat()
 
     def _publish(self, source: _Source) -> None:
-        while not self._stop.is_set() and (data := source.read()):
-            lines = self._without_secrets(data)
-            if lines:
-                piece = Piece(source.writer, source.number + 1, lines)
-                self._segments.publish(self._run, piece)
+        while not self._stop.is_set():
+            if source.piece is None:
+                data = source.read()
+                if not data:
+                    return
+                lines = self._without_secrets(data)
+                source.offset += len(data)
+                if not lines:
+                    continue
                 source.number += 1
-            source.offset += len(data)
-            self._sum_up(lines)
+                source.piece = Piece(source.writer, source.number, lines)
+            # After a failure it may be there: what is tried again must be the same.
+            self._segments.publish(self._run, source.piece)
+            self._sum_up(source.piece.lines)
+            source.piece = None
 
     def _beat(self) -> None:
         self._beat_s = time.monotonic()

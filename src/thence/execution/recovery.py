@@ -3,12 +3,20 @@
 import logging
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
-from thence.errors import DataDamaged, NotFound, StorageError, ThenceError
+from thence.errors import (
+    Conflict,
+    DataDamaged,
+    InvalidInput,
+    NotFound,
+    StorageError,
+    ThenceError,
+)
+from thence.execution import live
 from thence.execution.capture.files import FileLedger
 from thence.execution.capture.secrets import Redactor
 from thence.execution.holding import append_opened, deliver
@@ -17,7 +25,7 @@ from thence.execution.patience import is_passing
 from thence.execution.publishing import clear
 from thence.execution.record import known_files, protector
 from thence.execution.relearning import learn_again
-from thence.execution.sealing import seal
+from thence.execution.sealing import seal, seal_lines
 from thence.execution.site import Site
 from thence.execution.spool import Beginning, End, Opened, Spool, spools, sweep
 from thence.model.ids import RunId
@@ -25,7 +33,9 @@ from thence.model.records import RunOpened, RunSealed, RunStatus, SensorReport
 from thence.vault.logs import run_log
 from thence.vault.segments import Segments
 
-__all__ = ["Waiting", "recover", "waiting"]
+__all__ = ["Waiting", "recover", "recover_from_segments", "waiting"]
+
+_SILENCE = timedelta(minutes=15)
 
 _log = logging.getLogger(__name__)
 
@@ -169,6 +179,66 @@ def _ledger_of(
 def _is_sealed(site: Site, run: RunId) -> bool:
     entries = site.vault.logs.records(run_log(run))
     return any(isinstance(entry.record, RunSealed) for entry in entries)
+
+
+def recover_from_segments(site: Site, run: RunId, *, force: bool = False) -> RunSealed:
+    """Seal a run whose machine is gone for good, with what it had published.
+
+    Its record says so: files, code and environment are not known.
+
+    Args:
+        site: The project.
+        run: Which run.
+        force: Also where it gave a sign of life in the last 15 minutes.
+
+    Raises:
+        NotFound: There is no such run, or nothing of it was published.
+        InvalidInput: It is sealed, or its spool is on this machine.
+        Conflict: It seems to go on.
+        DataDamaged: A segment is not what was written.
+        StorageError: The home failed.
+        Denied: It may not be written to.
+    """
+    records = [entry.record for entry in site.vault.logs.records(run_log(run))]
+    opened = next((one for one in records if isinstance(one, RunOpened)), None)
+    if opened is None:
+        raise NotFound(f"no run {run.short}", why="Its log is empty.", about=run)
+    if any(isinstance(one, RunSealed) for one in records):
+        raise InvalidInput(
+            f"{run.short} is sealed",
+            why="It has ended, and all of it is known.",
+            hint=f"See it: thence show {run.short}",
+            about=run,
+        )
+    if (site.local / "spool" / run).is_dir():
+        raise InvalidInput(
+            f"{run.short} took place in this folder",
+            why="Its spool knows more than its segments.",
+            hint="Recover it from there: thence runs recover",
+            about=run,
+        )
+    segments = Segments(site.vault.store)
+    last_s = segments.last_sign_s(run)
+    if last_s is None:
+        raise NotFound(
+            f"nothing of {run.short} was published",
+            why="Runs are published while they go on where the home of the project is a bucket.",
+            hint="Recover it on the machine where it ran: thence runs recover",
+            about=run,
+        )
+    last = datetime.fromtimestamp(last_s, UTC)
+    if not force and site.clock() - last < _SILENCE:
+        raise Conflict(
+            f"{run.short} may still go on",
+            why=f"Its last sign of life is of {last:%H:%M:%S} UTC, less than 15 minutes ago.",
+            hint="Wait; or, if its machine is certainly gone, add --force.",
+            about=run,
+        )
+    said: dict[str, bytes] = {}
+    for piece in segments.news(run, {}):
+        said[piece.writer] = said.get(piece.writer, b"") + piece.lines
+    lines = list(live.merge_lines(said[name] for name in sorted(said)))
+    return seal_lines(site, opened, lines, ended=last)
 
 
 def _sweep_segments(site: Site) -> None:

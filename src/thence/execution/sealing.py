@@ -1,16 +1,29 @@
 """Sealing a run: the versions that it used and made, and the one record that says it all."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import msgspec
 
+from thence.execution import live
 from thence.execution.binding import Plan, bind, plan
 from thence.execution.capture.states import Ledger
 from thence.execution.entries import append_once
+from thence.execution.gathered import Gathered
 from thence.execution.gathering import Gathering, gather
 from thence.execution.publishing import clear
 from thence.execution.site import Site
 from thence.execution.spool import Beginning, End, Opened
 from thence.model.ids import Digest
-from thence.model.records import FileRole, RunSealed, RunStatus, encode_lines
+from thence.model.records import (
+    FileRole,
+    Param,
+    RunOpened,
+    RunSealed,
+    RunStatus,
+    SensorReport,
+    encode_lines,
+)
 from thence.vault.artifacts import Saved
 from thence.vault.hints import write_hint
 from thence.vault.logs import run_log
@@ -19,7 +32,12 @@ from thence.vault.segments import Segments
 from thence.vault.worktree import Worktree
 from thence.vault.writer import Writer
 
-__all__ = ["conclude", "seal"]
+__all__ = ["FROM_SEGMENTS", "conclude", "seal", "seal_lines"]
+
+FROM_SEGMENTS = (
+    "The machine of this run did not come back; it was sealed from what it had published until "
+    "then, so the last seconds of what it logged may be missing."
+)
 
 _AT_ONCE = 8
 
@@ -39,6 +57,58 @@ def seal(site: Site, opened: Opened, end: End, ledger: Ledger) -> RunSealed:
         record = conclude(site, opened.beginning, gathering, writer)
     vault.stats.save()
     return record
+
+
+def seal_lines(
+    site: Site, opened: RunOpened, lines: Sequence[live.Line], *, ended: datetime
+) -> RunSealed:
+    """Seal a run of which only its beginning is known, and what it said: it died.
+
+    Args:
+        site: Where.
+        opened: Its beginning.
+        lines: What it said.
+        ended: When it was last heard of.
+
+    Raises:
+        StorageError: The store failed.
+        Denied: The store may not be written to.
+    """
+    metrics = [line for line in lines if isinstance(line, live.LoggedMetric)]
+    named = [line for line in lines if isinstance(line, live.LoggedParam)]
+    series = encode_lines([line.to_point() for line in metrics])
+    with site.vault.writer() as writer:
+        draft = RunSealed(
+            run=opened.run,
+            command=opened.command,
+            root=opened.root,
+            cwd=opened.cwd,
+            started=opened.started,
+            ended=ended,
+            status=RunStatus.DIED,
+            author=opened.author,
+            host=opened.host,
+            sensor=SensorReport(
+                name="unknown",
+                completeness="partial",
+                not_seen=("its files, its code, its environment and what it printed",),
+            ),
+            name=opened.name,
+            experiment=opened.experiment,
+            note=opened.note,
+            tags=opened.tags,
+            params={line.name: Param(value=line.value, origin="log") for line in named},
+            metrics={line.name: line.value for line in metrics},
+            series=writer.put_bytes(series).digest if metrics else None,
+            problems=(FROM_SEGMENTS,),
+        )
+        gathered = Gathered(
+            draft=draft,
+            used=tuple(line.version for line in lines if isinstance(line, live.UsedVersion)),
+            made=tuple(line.version for line in lines if isinstance(line, live.MadeVersion)),
+        )
+        beginning = Beginning(opened=opened, cwd=opened.cwd)
+        return conclude(site, beginning, Gathering(gathered, series), writer)
 
 
 def conclude(

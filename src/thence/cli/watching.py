@@ -1,0 +1,107 @@
+"""`runs watch`: a run as it goes on."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+from thence.cli import human
+from thence.cli.page import value_text
+from thence.cli.plain import run_fields
+from thence.cli.run_page import STATUS_STYLES
+from thence.cli.verb import Invocation, verb
+from thence.model.records import RunStatus
+
+if TYPE_CHECKING:
+    from thence.execution.following import Follower
+    from thence.execution.live import Line
+
+__all__ = ["watch"]
+
+_HERE_S = 0.5
+_FAR_S = 4.0
+
+
+@verb("watch", examples=["thence runs watch run:last"], statuses=(4,))
+@click.argument("ref")
+def watch(invocation: Invocation, *, ref: str) -> None:
+    """Follow a run until it ends.
+
+    What it logged so far comes first. From another machine, what it logs is seen about ten seconds
+    later. Ctrl-C leaves the run alone.
+    """
+    from thence.execution.following import Follower, look
+
+    project = invocation.project()
+    output = invocation.output
+    run = project.find_run(ref)
+    if run.status is RunStatus.RUNNING:
+        follower = Follower(project.site, run.run)
+        seen = look(project.site, run.run)
+        pause_s = _HERE_S if seen is not None and seen.is_here else _FAR_S
+        output.note(f"{run.run.short} is running on {run.host}; Ctrl-C stops watching")
+        try:
+            is_over = _follow(invocation, follower, pause_s)
+        except KeyboardInterrupt:
+            return
+        if not is_over:
+            output.note(f"nobody records {run.run.short} any more; end it: thence runs recover")
+            return
+        run = project.find_run(f"run:{run.run}")
+    output.record("run", run_fields(run))
+    took = "" if run.duration_s is None else f" after {human.duration(run.duration_s)}"
+    code = f" with {run.exit_code}" if run.exit_code else ""
+    if not output.json:
+        status = output.paint(run.status.value, STATUS_STYLES[run.status])
+        output.painted(f"{run.run.short} {status}{code}{took}")
+        for name, value in sorted(run.metrics.items()):
+            output.data(f"  {name}={human.number(value)}")
+
+
+def _follow(invocation: Invocation, follower: "Follower", pause_s: float) -> bool:
+    """Print what the run says until it ends; False where nobody records it any more."""
+    while True:
+        # Asked first: what was said before the end is still printed.
+        is_over, is_abandoned = follower.is_over(), follower.is_abandoned()
+        _print(invocation, [] if is_over else follower.news())
+        if is_over or is_abandoned:
+            return is_over
+        time.sleep(pause_s)
+
+
+def _print(invocation: Invocation, lines: Iterable["Line"]) -> None:
+    from thence.execution.live import LoggedMetric, LoggedParam
+
+    output = invocation.output
+    said = [line for line in lines if isinstance(line, (LoggedMetric, LoggedParam))]
+    for line in said:
+        kind = "metric" if isinstance(line, LoggedMetric) else "param"
+        output.record(kind, line)
+    for text in _texts(said):
+        output.data(text)
+
+
+def _texts(said: "Sequence[Line]") -> Iterator[str]:
+    """A line for all that was logged at once."""
+    from thence.execution.live import LoggedMetric, LoggedParam
+
+    for place, group in groupby(said, key=_place):
+        values = [
+            f"{line.name}={human.number(line.value)}"
+            if isinstance(line, LoggedMetric)
+            else f"{line.name}={value_text(line.value)}"
+            for line in group
+            if isinstance(line, (LoggedMetric, LoggedParam))
+        ]
+        step = f"step {place[1]:,}  " if place[0] and place[1] is not None else ""
+        yield human.line(step + "  ".join(values))
+
+
+def _place(line: "Line") -> tuple[bool, int | None, object]:
+    from thence.execution.live import LoggedMetric
+
+    if isinstance(line, LoggedMetric):
+        return (True, line.step, line.at)
+    return (False, None, None)
