@@ -7,13 +7,15 @@ unnoticed: docs/format/spec-1.md changes too, and the project is written anew by
 import hashlib
 import json
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from write_project import RUN, describe, files, write
+from blake3 import blake3
+from write_project import GOING_ON, RUN, describe, files, write
 
 from thence.errors import FormatTooNew
 from thence.model.ids import Digest
@@ -117,6 +119,47 @@ def test_each_entry_is_announced_by_a_hint_that_has_its_name(vault: Vault) -> No
     assert len(noted) == len(entries) - 1
 
 
+def test_hints_and_merged_directories_say_what_the_packs_say(vault: Vault) -> None:
+    """Read as the specification says, without the code that wrote them."""
+    packs = sorted(bytes.fromhex(info.key.split("/")[-1]) for info in vault.store.list("packs/"))
+    hints = list(vault.store.list("hints/"))
+    trees = [entry.record for entry in vault.logs.records(versions_log(DATA))]
+    assert {info.key.split("/")[1] for info in hints} == {
+        version.tree.hex for version in trees if isinstance(version, Version)
+    }
+    for info in hints:
+        body = vault.store.get(info.key)
+        assert body == b"".join(packs)
+        assert info.key.split("/")[2] == blake3(body).hexdigest()[:32]
+    (info,) = vault.store.list("directories/")
+    data = vault.store.get(info.key)
+    seal = blake3(data[40:]).digest()
+    assert info.key == f"directories/1/{seal.hex()}"
+    assert data[:40] == b"THNCSEG2" + seal
+    count, entries = struct.unpack("<IQ", data[40:52])
+    end = 52 + 32 * count
+    assert data[52:end] == b"".join(packs)
+    rows = [data[at : at + 64] for at in range(end, len(data), 64)]
+    assert len(rows) == entries
+    numbers = [int.from_bytes(row[58:62], "little") for row in rows]
+    ordered = [(row[:32], number) for row, number in zip(rows, numbers, strict=True)]
+    assert ordered == sorted(ordered)
+    for number, pack in enumerate(packs):
+        mine = [row[:58] + bytes(6) for row, n in zip(rows, numbers, strict=True) if n == number]
+        assert b"".join(mine) == read_directory(vault.store, pack)[24:]
+
+
+def test_pieces_of_a_run_that_is_going_on_carry_their_digest(vault: Vault) -> None:
+    pieces = [
+        vault.store.get(f"runs/{GOING_ON}/1/{number:010d}").partition(b"\n") for number in (1, 2)
+    ]
+    assert all(
+        head.decode() == f"sha256:{hashlib.sha256(lines).hexdigest()}" for head, _, lines in pieces
+    )
+    assert [json.loads(lines)["type"] for _, _, lines in pieces] == ["param", "metric"]
+    assert json.loads(vault.store.get(f"runs/{GOING_ON}/pulse"))["points"] == 1
+
+
 def test_the_independent_reader_reads_it(tmp_path: Path) -> None:
     reader = HERE.parents[1] / "docs" / "format" / "read.py"
     for edition in (1, 2):
@@ -158,7 +201,7 @@ def test_written_again_by_any_zstd_it_holds_the_same(again: MemoryStore) -> None
         others = {
             info.key: store.get(info.key)
             for info in store.list()
-            if not info.key.startswith("packs/")
+            if not info.key.startswith(("packs/", "hints/", "directories/"))
         }
         entries: set[tuple[Any, ...]] = set()
         for info in store.list("packs/"):
@@ -185,6 +228,7 @@ def test_the_digests_in_the_specification_are_those_of_this_project(vault: Vault
     quoted = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", text)
     assert len(set(quoted)) >= 4
     known = {pack.hex() for pack in vault.directory.packs()}
+    known |= {info.key.split("/")[-1] for info in vault.store.list("directories/")}
     for log, number in vault.logs.all():
         data = vault.logs.read(log, number) or b""
         known |= {decode_entry(data).digest.hex, json.loads(data)["sum"]}
@@ -206,7 +250,7 @@ def test_the_digests_in_the_specification_are_those_of_this_project(vault: Vault
     objects = {
         path.read_text("utf-8")
         for path in PROJECT.rglob("*")
-        if "packs" not in path.parts and path.is_file()
+        if not {"packs", "hints", "directories"} & set(path.parts) and path.is_file()
     }
     assert len(quotes) == 2
     assert set(quotes) <= objects

@@ -43,13 +43,18 @@ from thence.model.records import (
 from thence.store.base import Store
 from thence.store.local import LocalStore
 from thence.vault import tree
+from thence.vault.hints import write_hint
 from thence.vault.layout import make_project
 from thence.vault.logs import alias_log, edits_log, entry_key, run_log, versions_log
+from thence.vault.pack import parse_pack_key, read_directory
+from thence.vault.segment import Segment, combine, of_packs
+from thence.vault.segments import Piece, Pulse, Segments
 from thence.vault.tree import TreeEntry
 from thence.vault.vault import Vault
 
 BEGIN = datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC)
 RUN = RunId("0123456789abcdef0123")
+GOING_ON = RunId("fedcba9876543210fedc")
 AUTHOR = "Ada Lovelace <ada@example.org>"
 HOST = Host(name="engine", system="Linux", release="6.12", machine="x86_64", cpus=2)
 SCRIPT = b"#!/bin/sh\nexec python train.py\n"
@@ -252,6 +257,36 @@ def write(store: Store, cache: Path) -> None:
             AliasMove(artifact=model, alias=champion, version=moved, previous=previous),
         )
         previous = moved
+    locate(to)
+    going_on(to)
+
+
+def locate(to: _Writing) -> None:
+    """What only buckets have: a hint, and a merged directory of all packs."""
+    packs = [pack for info in to.store.list("packs/") if (pack := parse_pack_key(info.key))]
+    trees = {
+        entry.record.tree
+        for entry in to.vault.logs.records(versions_log(ArtifactName("Data")))
+        if isinstance(entry.record, Version)
+    }
+    for digest in sorted(trees):
+        write_hint(to.store, digest, packs)
+    directories = [(pack, read_directory(to.store, pack)) for pack in packs]
+    parts = combine([Segment(b"".join(of_packs(directories)))])
+    seal_of_it = Segment(b"".join(parts)).seal.hex()
+    to.store.create(f"directories/1/{seal_of_it}", parts)
+
+
+def going_on(to: _Writing) -> None:
+    """A run that has not ended: two pieces of what it said, and its pulse."""
+    segments = Segments(to.store)
+    lines = [
+        {"type": "param", "name": "lr", "value": 0.1},
+        {"type": "metric", "name": "loss", "value": float("nan"), "step": 1},
+    ]
+    for number, line in enumerate(lines, 1):
+        segments.publish(GOING_ON, Piece("1", number, codec.encode(line) + b"\n"))
+    segments.beat(GOING_ON, Pulse(at=to.steps.next(), points=1, params={"lr": 0.1}))
 
 
 def describe(store: Store) -> dict[str, Any]:
