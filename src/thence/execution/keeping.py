@@ -126,12 +126,20 @@ def _save_group(
     progress: Callable[[int, int], None],
 ) -> SavedVersion:
     vault = site.vault
+    packs: set[bytes] = set()
+
+    def is_known(digest: Digest) -> bool:
+        location = vault.directory.find(digest.raw)
+        if location is not None:
+            packs.add(location.pack)
+        return location is not None
+
     with vault.writer() as writer:
         gathered = gather(
             members,
             writer,
             vault.stats,
-            known=lambda digest: digest.raw in vault.directory,
+            known=is_known,
             skip=site.skip,
             progress=progress,
         )
@@ -143,6 +151,7 @@ def _save_group(
             )
         card = None if metadata.card is None else writer.put_file(Path(metadata.card)).digest
     vault.stats.save()
+    vault.hint(gathered.tree, packs.union(writer.packs))
     kind, facts = _sniff(gathered, vault.content)
     if len(members) == 1 and members[0].is_dir() and gathered.files == 1:
         facts = {"folder": True}  # else its tree could not be told from that of a single file
@@ -210,6 +219,7 @@ def save_object(
     with site.vault.writer() as writer:
         gathered = gather_bytes(((file.name, file.data) for file in dumped.files), writer)
         card = None if metadata.card is None else writer.put_file(Path(metadata.card)).digest
+    site.vault.hint(gathered.tree, writer.packs)
     draft = _draft(artifact, gathered, dumped.kind, metadata)
     return commit(site, draft._replace(metadata=dumped.metadata, card=card))
 

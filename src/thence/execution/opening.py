@@ -216,6 +216,8 @@ def open_site(root: Path) -> Site:
         store = open_store(local / "store")
         read_project(store)
         vault = Vault(store, local / "cache", clone=home is not None)
+        if home is None:
+            vault.guard = lambda: _refuse_moved(local)
     else:
         store = _open_home_store(home, patience_s=PATIENCE_S)
         if remote := is_remote(store.url):
@@ -227,6 +229,17 @@ def open_site(root: Path) -> Site:
         # Spares most of the requests that finding the end of a log takes.
         vault.numbered.known_tail = lambda log: index.progress(log).through
     return Site(root, local, vault, Artifacts(vault, author=author), index, author, home)
+
+
+def _refuse_moved(local: Path) -> None:
+    """Nothing may be added to a store that was the home when it was opened, and is not any more."""
+    home = read_home(local)
+    if home is not None:
+        raise Conflict(
+            "this project has moved meanwhile",
+            why=f"Its home is {home.url} now, and only the home gives numbers.",
+            hint="Open the project again: what is saved then waits for `thence push`.",
+        )
 
 
 def _cache_limit() -> int:

@@ -1,14 +1,16 @@
 """The vault: everything that a store keeps, put together for one process."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from thence.model.ids import Digest
 from thence.model.records import Record
 from thence.store.base import Store
 from thence.vault.content import Content
 from thence.vault.directory import Directory
+from thence.vault.hints import write_hint
 from thence.vault.journal import Announced, Journal
 from thence.vault.logs import Appended, Logs
 from thence.vault.outbox import CloneLogs, Outbox
@@ -46,6 +48,7 @@ class Vault:
         logs: The logs as whoever works here sees them: in a clone, `numbered` and the outbox.
         outbox: What waits for the home; None where the store is the home.
         cache: The local folder for what may be lost.
+        guard: Is called before anything is appended, and may raise.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Vault:
             store, clock=clock, new_id=self.new_id, at_once=_AT_ONCE if remote else 1
         )
         self.stats = StatCache(cache / "stat.msgpack")
+        self.guard: Callable[[], None] = lambda: None
 
     def new_id(self) -> str:
         """128 random bits, as text."""
@@ -97,6 +101,16 @@ class Vault:
             remote=self.remote,
         )
 
+    def hint(self, root: Digest, packs: Iterable[bytes]) -> None:
+        """Tell clients that know nothing in which packs a root lies, where looking takes long.
+
+        Raises:
+            StorageError: The store failed.
+            Denied: The store may not be written to.
+        """
+        if self.remote:
+            write_hint(self.store, root, packs)
+
     def append(
         self, log: str, decide: Callable[[int], Record | None] | Record, *, by: str
     ) -> Appended:
@@ -108,6 +122,7 @@ class Vault:
             Conflict: Others were faster, or `decide` gave None.
             StorageError: The store failed.
         """
+        self.guard()
         choose = (lambda tail: decide) if isinstance(decide, Record) else decide
         entry_id = self.new_id()
         if self.outbox is not None:
