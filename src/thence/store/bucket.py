@@ -6,18 +6,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from thence.errors import AlreadyExists, InvalidInput, NotFound, StorageError, ThenceError
 from thence.store.base import Bytes, ObjectInfo, check_key
+from thence.store.clients import (
+    HTTP_OPTIONS,
+    NO_RETRIES,
+    Clients,
+    certificates,
+    is_forked,
+    note_use,
+)
 from thence.store.failures import failures_of
 from thence.store.key_order import in_order, is_key, just_before, key_before, sure_start
-from thence.store.service_failures import Describe, Failure, describe_failure, parse_failure
+from thence.store.service_failures import (
+    Describe,
+    Failure,
+    describe_failure,
+    parse_failure,
+    without_addresses,
+)
 
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
-__all__ = ["HTTP_OPTIONS", "LARGE_BYTES", "NO_RETRIES", "BucketStore", "Clients"]
+__all__ = ["HTTP_OPTIONS", "LARGE_BYTES", "NO_RETRIES", "BucketStore", "Clients", "certificates"]
 
 _T = TypeVar("_T")
 _MIB = 1 << 20
@@ -31,32 +42,6 @@ _TEMPORARY = "tmp/"
 _PAGE = 1_000
 # How much of the end of an object is read to save a request that would only ask for its size.
 _SMALL_TAIL = 256 * 1024
-
-HTTP_OPTIONS: Any = {
-    "connect_timeout": "10s",
-    # The library would end every request after 30 s, and with it each large upload over a slow
-    # line; what ends a request here is silence.
-    "timeout": "1day",
-}
-"""Options of obstore's HTTP client that every store wants."""
-
-NO_RETRIES: Any = {"max_retries": 0}
-"""obstore would repeat requests by itself, uncounted and with a budget of its own; `Retry` does."""
-
-
-class Clients(NamedTuple):
-    """Two clients of one bucket that differ in how long they bear silence.
-
-    The time for which a server may be silent includes that in which the request goes up, so a
-    client that notices soon that a read stalls would end a slow upload.
-
-    Attributes:
-        quick: For reads and for what is small; `read_timeout` about a minute.
-        patient: For large uploads and for copies; `read_timeout` about a quarter of an hour.
-    """
-
-    quick: "ObjectStore"
-    patient: "ObjectStore"
 
 
 class BucketStore:
@@ -116,9 +101,33 @@ class BucketStore:
         """How to open this store again; holds no secrets."""
         return self._url
 
-    @cached_property
+    @property
     def _clients(self) -> Clients:
-        return self._make_clients()
+        if is_forked():
+            raise StorageError(
+                f"this process cannot use {self._url}",
+                why="It was forked from one that did, and obstore's threads were not copied: a "
+                "request would never end.",
+                hint="Start processes with multiprocessing.get_context('spawn').",
+                about=self._url,
+            )
+        return self._made_clients
+
+    @cached_property
+    def _made_clients(self) -> Clients:
+        note_use()
+        try:
+            return self._make_clients()
+        except ThenceError:
+            raise
+        except Exception as error:
+            said = without_addresses(str(error))
+        raise InvalidInput(
+            f"cannot use {self._url}: its settings are refused",
+            why=f"The library for this store says: {said}",
+            hint="Check the URL and the environment; docs/how-to/stores.md says what is read.",
+            about=self._url,
+        )
 
     def get(self, key: str) -> bytes:
         """As `Store.get`.
@@ -421,7 +430,7 @@ class BucketStore:
             self._reached = self._bucket_seen = True
             return result
         # Outside of the handler: what obstore raised may hold tokens, and must not be chained.
-        if failure.status == 416:
+        if failure.status == 416 or "but object was only" in failure.raw:
             self._bucket_seen = True
             raise _BeyondTheEnd
         if "non-partial response" in failure.raw:

@@ -1,13 +1,15 @@
 """A store in an S3 bucket: Amazon's, or that of a service that speaks its language."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from thence.errors import Denied, InvalidInput, MissingExtra, StorageError, ThenceError
-from thence.store.bucket import HTTP_OPTIONS, NO_RETRIES, BucketStore, Clients
+from thence.store.bucket import BucketStore
+from thence.store.clients import HTTP_OPTIONS, NO_RETRIES, Clients, certificates
 from thence.store.service_failures import Failure
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ _REGION_CODES = frozenset(
     }
 )
 _RIGHT_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden"})
+
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?(/[^?#]*)?")
 
 # How long obstore may use credentials that botocore renews: it asks again five minutes before.
 _LEASE = timedelta(minutes=10)
@@ -77,6 +81,8 @@ def open_s3(
         MissingExtra: obstore or botocore is not installed.
         InvalidInput: An option cannot be understood, or there is no such profile.
         Denied: There are no credentials, or they cannot be renewed.
+        NotFound: The file of certificates in AWS_CA_BUNDLE or SSL_CERT_FILE is not there.
+        StorageError: That file cannot be read.
     """
     try:
         import obstore.store
@@ -110,9 +116,12 @@ def open_s3(
         # The second name wins in obstore, and would be read from the environment.
         config |= {"endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
 
+    roots = certificates(environment)
+
     def client(read_timeout: str) -> Any:
         http: Any = {
             **HTTP_OPTIONS,
+            **roots,
             "read_timeout": read_timeout,
             "allow_http": bool(endpoint and endpoint.startswith("http://")),
         }
@@ -161,7 +170,7 @@ def _settings(options: Mapping[str, str], environment: Mapping[str, str], url: s
             source = (
                 f"the AWS profile {name!r}" if name else "the AWS configuration of this machine"
             )
-    if endpoint and not endpoint.startswith(("http://", "https://")):
+    if endpoint and not _ADDRESS.fullmatch(endpoint):
         raise InvalidInput(
             f"not an endpoint: {endpoint!r}",
             why="It is the address of a server.",
@@ -320,6 +329,13 @@ def _describe(failure: Failure, settings: _Settings) -> ThenceError | None:
             what,
             why=f"The bucket is not in the region {settings.region!r}.{said}",
             hint="Add ?region=… to the URL, or set AWS_REGION.",
+            about=about,
+        )
+    if failure.status == 404 and not failure.code:
+        return StorageError(
+            what,
+            why="Something answered that does not speak S3.",
+            hint="Check the endpoint of the store.",
             about=about,
         )
     if failure.code in _RIGHT_CODES:

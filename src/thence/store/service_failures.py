@@ -11,7 +11,14 @@ from typing import NamedTuple, TypeAlias
 
 from thence.errors import AlreadyExists, Denied, NotFound, StorageError, ThenceError
 
-__all__ = ["Describe", "Failure", "describe_failure", "no_bucket", "parse_failure"]
+__all__ = [
+    "Describe",
+    "Failure",
+    "describe_failure",
+    "no_bucket",
+    "parse_failure",
+    "without_addresses",
+]
 
 # What a service says when the same request may succeed a moment later.
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
@@ -198,9 +205,12 @@ def _no_answer(failure: Failure) -> StorageError:
     if "dns error" in raw or "failed to lookup address" in raw:
         why = "The name of the server cannot be found."
         hint = "Check the endpoint of the store, and that this computer is online."
-    elif re.search(r"certificate|CertificateRequired|UnknownIssuer|NotValidForName", raw):
+    elif re.search(r"InvalidCertificate|CertificateRequired|UnknownIssuer|NotValidForName", raw):
         why = "The certificate of the server is not trusted, or is for another name."
-        hint = "Check the endpoint. For a certificate authority of your own set SSL_CERT_FILE."
+        hint = (
+            "Check the endpoint. If the authority that signed it is your own, set SSL_CERT_FILE to "
+            "the file of its certificate."
+        )
         again = False
     elif re.search(r"InvalidContentType|HandshakeFailure|AlertReceived|CorruptMessage", raw):
         why = "The server does not speak TLS, or not in a way that we understand."
@@ -227,11 +237,12 @@ def _no_answer(failure: Failure) -> StorageError:
         why = "The connection ended before the answer was complete."
         hint, again = "Repeat the command; what has arrived is not sent again.", True
     else:
-        why = f"The library for this store says: {_without_addresses(raw)}"
+        why = f"The library for this store says: {without_addresses(raw)}"
         hint, again = "docs/how-to/stores.md says what each service needs.", False
     return StorageError(failure.what, why=why, hint=hint, about=failure.key, transient=again)
 
 
-def _without_addresses(raw: str) -> str:
+def without_addresses(raw: str) -> str:
+    """What a library said, as far as it holds no address, in which a signature could be."""
     line = raw.partition("Debug source:")[0].partition("<")[0]
     return " ".join(re.sub(r"\bhttps?://\S+", "…", line).split())[:200]

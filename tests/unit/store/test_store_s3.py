@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 from scripted import Answer, Asked, scripted
 from thence.errors import AlreadyExists, Denied, InvalidInput, NotFound, StorageError, ThenceError
 from thence.store.base import Store
-from thence.store.bucket import HTTP_OPTIONS, NO_RETRIES, BucketStore, Clients
+from thence.store.bucket import BucketStore
+from thence.store.clients import HTTP_OPTIONS, NO_RETRIES, Clients
 from thence.store.open import open_store
 from thence.store.wrap import Retry
 
@@ -263,6 +266,39 @@ def test_a_server_without_tls() -> None:
     assert not caught.value.transient
 
 
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_server_that_does_not_speak_s3_is_not_an_empty_store(
+    call: Callable[[Store], object],
+) -> None:
+    error = problem(call, lambda _: Answer(404, b"<html>Not here</html>"))
+    assert isinstance(error, StorageError)
+    assert "does not speak S3" in error.why
+
+
+def test_a_process_that_was_forked_says_so_instead_of_hanging() -> None:
+    code = """
+import os, sys
+from thence.errors import StorageError
+from thence.store.open import open_store
+store = open_store(sys.argv[1])
+store.get("a")
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+for again in (store, open_store(sys.argv[1])):
+    try:
+        again.get("a")
+    except StorageError as error:
+        assert "forked" in error.why
+        assert not error.transient
+    else:
+        os._exit(1)
+os._exit(0)
+"""
+    with scripted(lambda _: Answer(200, b"1")) as server:
+        command = [sys.executable, "-c", code, f"s3://bucket?endpoint={server.url}"]
+        subprocess.run(command, check=True, timeout=60)
+
+
 # --- settings
 
 
@@ -331,6 +367,17 @@ def test_a_program_may_give_the_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
+def test_an_authority_of_ones_own_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with pytest.raises(NotFound, match="cannot read the certificates"):
+        open_store("s3://bucket")
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    with pytest.raises(InvalidInput, match=r"cannot use .*: its settings are refused"):
+        open_store("s3://bucket").get("a")
+
+
 def test_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(Denied, match="there are no credentials") as caught:
@@ -340,6 +387,10 @@ def test_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nonsense_in_options() -> None:
-    for url in ("s3://bucket?addressing=diagonal", "s3://bucket?endpoint=example.org"):
+    for url in (
+        "s3://bucket?addressing=diagonal",
+        "s3://bucket?endpoint=example.org",
+        "s3://bucket?endpoint=http://[::",
+    ):
         with pytest.raises(InvalidInput):
             open_store(url)
