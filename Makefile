@@ -10,7 +10,7 @@
 PYTHON ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test slow check dev clean
+.PHONY: help demo test slow check dev clean azurite
 .DEFAULT_GOAL := help
 
 help:
@@ -19,11 +19,11 @@ help:
 demo: .venv/demo/installed-demo
 	@.venv/demo/bin/thence demo
 
-test: .venv/test/installed-test
+test: .venv/test/installed-test azurite
 	@echo "Running the tests, all but the slow ones."
 	@.venv/test/bin/python -m pytest -n auto -m "not slow" $(PYTEST_ARGS)
 
-slow: .venv/test/installed-test
+slow: .venv/test/installed-test azurite
 	@echo "Running the slow tests."
 	@.venv/test/bin/python -m pytest -n auto -m slow $(PYTEST_ARGS)
 
@@ -68,6 +68,20 @@ clean:
 # What the tests need comes first, so that two pips never write to one environment.
 .venv/test/installed-dev: pyproject.toml .venv/test/installed-test | .venv/test/bin/python
 	@$(INSTALL)
+
+# An emulator for the tests of one kind of store. Where it cannot be installed, those are skipped,
+# and say so.
+azurite:
+	@if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; then \
+	    $(MAKE) --no-print-directory .venv/npm/installed-azurite \
+	    || echo "Azurite could not be installed; tests that need it are skipped."; \
+	else echo "Without node and npm the tests of Azure are skipped."; fi
+
+.venv/npm/installed-azurite: tests/servers/azurite_npm/package.json
+	@echo "Installing Azurite with npm (about half a minute)."
+	@mkdir -p $(@D) && cp $< $(@D)/package.json
+	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --no-update-notifier \
+	    --omit=dev --loglevel=error && touch $@
 
 # Debian and its like ship a Python that cannot make environments until python3-venv is installed.
 define MAKE_VENV

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import azurite as azurite_server
 import fake_gcs as fake_gcs_server
 import moto_s3 as moto_server
 import rclone_s3 as rclone_server
@@ -63,4 +64,13 @@ def rclone_s3() -> Iterator[seaweed_server.S3Server]:
     if reason := rclone_server.available():
         pytest.skip(reason)
     with rclone_server.rclone_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azurite_server.Azurite]:
+    """An emulator of Azure Blob Storage."""
+    if reason := azurite_server.available():
+        pytest.skip(reason)
+    with azurite_server.azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
