@@ -5,22 +5,22 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from team import NOW, Member, Team, objects
+from team import Member, Team, objects
 from thence.errors import StorageError
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName
-from thence.model.records import ArtifactEdit, decode_entry
-from thence.store.base import Store
+from thence.model.records import ArtifactEdit, Kind, decode_entry
+from thence.store.base import Bytes, Store
 from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Retry
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault.layout import make_project
+from thence.vault.conflicts import ConflictingMove
 from thence.vault.pushing import push
 from thence.vault.sync import pull
 from thence.vault.vault import Vault
@@ -267,32 +267,47 @@ def test_many_clones_push_at_once(tmp_path: Path) -> None:
             assert of_other == [f"{other.name} {n}" for n in range(3)]
 
 
+class Between(MemoryStore):
+    """Lets somebody else act when the first entry of a log is about to be put."""
+
+    def __init__(self, log: str) -> None:
+        super().__init__()
+        self.log = log
+        self.act: Callable[[], object] | None = None
+
+    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+        if key.startswith(f"{self.log}/") and self.act is not None:
+            act, self.act = self.act, None
+            act()
+        super().create(key, parts)
+
+
 def test_a_kind_that_two_give_a_new_name_at_once_is_decided_once(tmp_path: Path) -> None:
     """Both looked before either appended: the second finds out when it appends."""
-    from thence.model.records import Kind
-
-    team = Team(tmp_path)
-    bob = team.clone("bob")
-    bob.save("new", b"of bob", kind=Kind.MODEL)
-
-    class Between(MemoryStore):
-        """Lets bob push when ann is about to append."""
-
-        def create(self, key: str, parts: object) -> None:
-            if key.startswith("refs/artifacts/new/@/") and not pushed:
-                pushed.append(key)
-                bob.push()
-            super().create(key, parts)  # type: ignore[arg-type]
-
-    pushed: list[str] = []
-    home = Between()
-    make_project(home, project_id="p" * 32, now=NOW)
-    bob.home = team.home_vault(home)
-    ann = Member("ann", Vault(MemoryStore(), tmp_path / "ann", clone=True), team.home_vault(home))
-    ann.pull()
+    home = Between("refs/artifacts/new/@")
+    team = Team(tmp_path, home)
+    ann, bob = team.clone("ann"), team.clone("bob")
     ann.save("new", b"of ann")
     ann.move("new", "best")
+    bob.save("new", b"of bob", kind=Kind.MODEL)
+    home.act = bob.push
     (conflict,) = ann.push().conflicts
     assert conflict.log == "refs/artifacts/new/@"
     assert list(objects(home)) == ["refs/artifacts/new/@/0000000001"]
     assert len(ann.waiting()) == 2
+
+
+def test_an_alias_that_two_move_at_once_is_moved_once(tmp_path: Path) -> None:
+    home = Between("refs/aliases/data/@best")
+    team = Team(tmp_path, home)
+    member = team.at_home()
+    member.save("data", b"1")
+    member.save("data", b"2")
+    ann, bob = team.clone("ann"), team.clone("bob")
+    ann.move("data", "best", "v1")
+    bob.move("data", "best", "v2")
+    home.act = bob.push
+    (conflict,) = ann.push().conflicts
+    assert isinstance(conflict, ConflictingMove)
+    assert conflict.found == ann.alias("data", "best") == ann.find("data@v2").entry.digest
+    assert list(objects(home, "refs/aliases/")) == ["refs/aliases/data/@best/0000000001"]

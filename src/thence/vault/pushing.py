@@ -42,8 +42,9 @@ __all__ = ["Pushed", "push"]
 
 _ROUNDS = 100
 _ANNOUNCED_AT_ONCE = 5000
-# More packs than these are not worth a hint of each root: merged directories tell faster.
+# More packs or roots than these are not worth a hint of each: merged directories tell faster.
 _HINTED_PACKS = 64
+_HINTED_ROOTS = 256
 
 
 class Pushed(NamedTuple):
@@ -191,9 +192,9 @@ class _Push:
                 return  # what follows may name what is not there yet
 
     def _hint(self, roots: tuple[Root, ...], packs: tuple[bytes, ...]) -> None:
-        if not self._home.remote or len(packs) > _HINTED_PACKS:
-            return
         lists = [root.digest for root in roots if root.kind is not RootKind.CONTENT]
+        if not self._home.remote or len(packs) > _HINTED_PACKS or len(lists) > _HINTED_ROOTS:
+            return
         at_once(lambda digest: write_hint(self._home.store, digest, packs), lists, self._home)
 
     def _append(self, queue: _Queue) -> None:
