@@ -27,6 +27,9 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ_AT_ONCE = 4 * 1024 * 1024
 # How many such reads of one content go on at once on a bucket; each is in memory, twice at most.
 _AHEAD = 4
+# On a bucket, to read so much that nobody asked for takes no longer than another request.
+_GAP = 512 * 1024
+_MOST_CHUNKS = 4096
 # Blocks that we write have at most 288 KiB; a forged one must not fill the memory.
 LARGEST_BLOCK = 16 * 1024 * 1024
 
@@ -56,6 +59,7 @@ class Content:
 
     def __init__(self, store: Store, directory: Directory, *, remote: bool = False) -> None:
         self._at_once = _AHEAD if remote else 1
+        self._gap = _GAP if remote else 0
         self._spans = Spans(store) if remote else None
         self._store = store
         self._directory = directory
@@ -195,32 +199,49 @@ class Content:
             ) from error
 
     def _chunks(self, where: Location) -> Iterator[Bytes]:
-        """The chunks of a recipe; chunks that lie side by side are read at once."""
-        for pieces in ahead(self._read_run, self._runs(where), at_once=self._at_once):
+        """The chunks of a recipe, read a window at a time."""
+        for pieces in ahead(self._read_window, self._windows(where), at_once=self._at_once):
             yield from pieces
 
-    def _runs(self, where: Location) -> Iterator[list[_Placed]]:
-        """The chunks of a recipe, those that lie side by side together."""
-        run: list[_Placed] = []
-        size = 0
+    def _windows(self, where: Location) -> Iterator[list[_Placed]]:
+        """The chunks of a recipe in pieces of which each is read as a whole."""
+        window: list[_Placed] = []
+        known: set[bytes] = set()
+        stored = raw = 0
         for item in recipe.chunks_of(self._member(where), self._list):
             found = self._directory.look_for(item.id)
             if found is None or found.entry.kind is not BlockKind.CHUNK or not item.length:
                 raise self._damaged(where, f"Chunk {item.id.hex()[:12]} is in no pack.")
-            entry = found.entry
-            if run:
-                last = run[-1].where
-                adjacent = (
-                    last.pack == found.pack
-                    and last.entry.offset + last.entry.stored_length == entry.offset
-                )
-                if not adjacent or size >= _READ_AT_ONCE:
-                    yield run
-                    run, size = [], 0
-            run.append(_Placed(item, found))
-            size += entry.stored_length
-        if run:
-            yield run
+            window.append(_Placed(item, found))
+            if item.id not in known:
+                known.add(item.id)
+                stored += found.entry.stored_length
+                raw += item.length
+            if stored >= _READ_AT_ONCE or raw >= 4 * _READ_AT_ONCE or len(window) >= _MOST_CHUNKS:
+                yield window
+                window, stored, raw = [], 0, 0
+                known.clear()
+        if window:
+            yield window
+
+    def _read_window(self, window: list[_Placed]) -> list[Bytes]:
+        """Some chunks in the order of the content; what lies side by side is read at once.
+
+        A chunk that the content has again and again is read once, and so is one of another pack,
+        as edits leave them, in the next windows.
+        """
+        chunks: dict[recipe.Item, Bytes] = {}
+        to_read: list[_Placed] = []
+        for item, where in {placed.item: placed for placed in window}.values():
+            raw = self._cached(where)
+            if raw is None:
+                to_read.append(_Placed(item, where))
+            else:
+                chunks[item] = self._verified(item, where, raw)
+        to_read.sort(key=lambda placed: (placed.where.pack, placed.where.entry.offset))
+        for run in _runs(to_read, self._gap):
+            chunks.update(zip((item for item, _ in run), self._read_run(run), strict=True))
+        return [chunks[item] for item, _ in window]
 
     def _read_run(self, run: list[_Placed]) -> list[Bytes]:
         first, last = run[0].where.entry, run[-1].where.entry
@@ -234,10 +255,15 @@ class Content:
         for item, where in run:
             start = where.entry.offset - first.offset
             pieces.append(self._chunk(item, where, data[start : start + where.entry.stored_length]))
+        if len(run) == 1:
+            # It lies alone, so it may well be wanted by the next window too.
+            self._keep(_block_of(run[0].where), bytes(pieces[0]))
         return pieces
 
     def _chunk(self, item: recipe.Item, where: Location, stored: Bytes) -> Bytes:
-        raw = self._decode(where, stored)
+        return self._verified(item, where, self._decode(where, stored))
+
+    def _verified(self, item: recipe.Item, where: Location, raw: Bytes) -> Bytes:
         if len(raw) != item.length or blake3(raw).digest() != item.id:
             raise self._damaged(where, f"Chunk {item.id.hex()[:12]} has other bytes.")
         return raw
@@ -260,20 +286,25 @@ class Content:
 
     def _member_at(self, where: Location) -> Bytes:
         entry = where.entry
-        key = (where.pack, entry.offset, entry.stored_length)
-        with self._lock:
-            block = self._blocks.get(key)
-            if block is not None:
-                self._blocks.move_to_end(key)
+        block = self._cached(where)
         if block is None:
             block = bytes(self._decode(where, self._get_block(where)))
-            self._keep(key, block)
+            self._keep(_block_of(where), block)
         if entry.kind is BlockKind.RECIPE:
             return block
         data = memoryview(block)[entry.inner : entry.inner + entry.raw_length]
         if len(data) != entry.raw_length:
             raise self._damaged(where, "A block is shorter than the directory says.")
         return data
+
+    def _cached(self, where: Location) -> bytes | None:
+        """The decoded block of a location, where it was read before."""
+        key = _block_of(where)
+        with self._lock:
+            block = self._blocks.get(key)
+            if block is not None:
+                self._blocks.move_to_end(key)
+        return block
 
     def _keep(self, key: tuple[bytes, int, int], block: bytes) -> None:
         with self._lock:
@@ -288,6 +319,8 @@ class Content:
         return self._get(where, where.entry.offset, where.entry.stored_length)
 
     def _get(self, where: Location, offset: int, length: int) -> Bytes:
+        if not length:
+            return b""
         if self._spans and (held := self._spans.find(where.pack, offset, length)):
             return held
         if length > _READ_AT_ONCE + LARGEST_BLOCK:
@@ -318,3 +351,29 @@ class Content:
     def _damaged(self, where: Location, why: str) -> DataDamaged:
         key = self._directory.key_of(where)
         return DataDamaged(f"damaged data in {key}", why=why, about=key)
+
+
+def _block_of(where: Location) -> tuple[bytes, int, int]:
+    """What tells one block from another; an empty one lies where the next one does."""
+    return where.pack, where.entry.offset, where.entry.stored_length
+
+
+def _runs(placed: list[_Placed], gap: int) -> Iterator[list[_Placed]]:
+    """Chunks in order of place, those together that are to be read at once."""
+    run: list[_Placed] = []
+    start = end = 0
+    for one in placed:
+        entry = one.where.entry
+        if run and not (
+            run[-1].where.pack == one.where.pack
+            and end <= entry.offset <= end + gap
+            and end - start < _READ_AT_ONCE
+        ):
+            yield run
+            run = []
+        if not run:
+            start = entry.offset
+        run.append(one)
+        end = entry.offset + entry.stored_length
+    if run:
+        yield run

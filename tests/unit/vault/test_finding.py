@@ -250,3 +250,37 @@ def test_merged_directories_are_made_as_packs_come(project: tuple[MemoryStore, S
     assert merged_module.PACKS == 64
     levels = [info.key.split("/")[1] for info in project[0].list("directories/")]
     assert levels == ["1"] * (1000 // 65)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_content_that_repeats_itself_is_read_once(
+    store: MemoryStore, new_vault: NewVault, random_bytes: RandomBytes, *, remote: bool
+) -> None:
+    zeros = bytes(600_000)
+    data = b"".join(random_bytes(400_000) + zeros for _ in range(60))
+    with new_vault(remote=remote).writer() as writer:
+        digest = writer.put_bytes(data).digest
+    traced = Trace(store)
+    vault = new_vault(traced, remote=remote)
+    vault.directory.refresh()
+    traced.clear()
+    assert vault.content.read(digest) == data
+    assert traced.counters["get_range"].calls <= 16, traced.counters
+    assert traced.counters["get_range"].size_bytes < 1.1 * 24_000_000
+
+
+def test_a_content_that_was_edited_often_is_read_with_few_requests(
+    store: MemoryStore, new_vault: NewVault, random_bytes: RandomBytes
+) -> None:
+    """Each edit leaves two chunks in another pack."""
+    data = bytearray(random_bytes(30_000_000))
+    for place in range(2_000_000, 30_000_000, 2_000_000):
+        data[place : place + 10] = b"0123456789"
+        with new_vault(remote=True).writer(lanes=1) as writer:
+            digest = writer.put_bytes(bytes(data)).digest
+    traced = Trace(store)
+    vault = new_vault(traced, remote=True)
+    vault.directory.refresh()
+    traced.clear()
+    assert vault.content.read(digest) == data
+    assert traced.counters["get_range"].calls <= 30, traced.counters
