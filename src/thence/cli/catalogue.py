@@ -53,6 +53,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "clone": Entry("sharing", "clone", "Copy a project from a store."),
         "push": Entry("sharing", "push", "Send home what was saved in this clone."),
         "pull": Entry("sharing", "pull", "Fetch what others saved at home."),
+        "mirror": Entry("sharing", "mirror", "Copy the project into another store, to be read."),
+        "import": Entry("sharing", "import_", "Bring in what was made elsewhere."),
         "outbox": Entry("sharing", "outbox", "What waits in this clone to be pushed."),
     },
     "Look after": {

@@ -1,4 +1,4 @@
-"""`clone`, `push`, `pull` and `outbox`: a project that several people share."""
+"""`clone`, `push`, `pull` and their like: a project that several people share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +11,13 @@ from thence.cli.progress import progress
 from thence.cli.table import Column
 from thence.cli.verb import Invocation, VerbGroup, verb
 from thence.errors import Conflict
+from thence.model.numbers import label
 
 if TYPE_CHECKING:
     from thence.execution.waiting import WaitingItem
     from thence.vault.sync import Pulled
 
-__all__ = ["clone", "outbox", "pull", "push"]
+__all__ = ["clone", "import_", "mirror", "outbox", "pull", "push"]
 
 _SHOWN = 20
 
@@ -83,7 +84,7 @@ def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
         return
     if url is not None:
         with progress(output, "pushing") as tell:
-            moved = project.push_to(url, progress=tell)
+            moved = project.move_home(url, progress=tell)
         output.record("home", {"url": url, **moved._asdict()})
         output.done(f"{url} is the home of this project now: {human.size(moved.sent_bytes)} sent")
         output.done("this folder is a clone of it; what is saved here waits for: thence push")
@@ -101,6 +102,59 @@ def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
     else:
         output.done("nothing to push" if not pushed.conflicts else "nothing was pushed")
     _refuse_conflicts(pushed.conflicts)
+
+
+@verb("mirror", examples=["thence mirror s3://backup/team"], statuses=(4, 5, 6))
+@click.argument("url", metavar="URL")
+def mirror(invocation: Invocation, *, url: str) -> None:
+    """Copy the whole project into another store, to be read there, or bring the copy up to date.
+
+    A mirror is what it is a copy of, byte for byte: numbers, history, content. Nothing can be saved
+    in it. What waits in the outbox of a clone is not copied.
+    """
+    project = invocation.project()
+    with progress(invocation.output, "mirroring") as tell:
+        done = project.mirror(url, progress=tell)
+    output = invocation.output
+    output.record("mirror", {"url": url, **done._asdict()})
+    text = f"{url} mirrors this project: {done.entries:,} new log entries"
+    output.done(f"{text}, {human.size(done.sent_bytes)} sent")
+
+
+@click.group(
+    "import", cls=VerbGroup, examples=["thence import versions s3://other/project churn@champion"]
+)
+def import_() -> None:
+    """Bring in what was made elsewhere."""
+
+
+@verb(
+    "versions",
+    examples=["thence import versions s3://other/project churn@champion"],
+    statuses=(4, 5, 6),
+)
+@click.argument("url", metavar="URL")
+@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+def versions(invocation: Invocation, *, url: str, refs: tuple[str, ...]) -> None:
+    """Bring versions of another project into this one, with the runs that made them.
+
+    They get new numbers here and keep their records, so that who made them and from what stays
+    provable. Importing a version again changes nothing.
+    """
+    project = invocation.project()
+    with progress(invocation.output, "importing") as tell:
+        done = project.import_versions(url, refs, progress=tell)
+    output = invocation.output
+    for one in done.versions:
+        ref = f"{one.artifact}@{label(one.number)}"
+        output.record("imported", {"ref": ref, "new": one.new, "digest": str(one.digest)})
+        said = "is" if one.new else "was here already as"
+        output.done(f"{one.artifact}@{label(one.source_number)} there {said} {ref}")
+    for run in done.runs:
+        output.done(f"with {run.short}")
+
+
+import_.add_command(versions)
 
 
 @verb("pull", examples=["thence pull", "thence pull --only churn@v3"], statuses=(4, 5, 6))

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,15 +18,14 @@ from thence.store.base import Store
 from thence.store.cache import DEFAULT_LIMIT, Cache
 from thence.store.failures import failures_of
 from thence.store.open import connect, is_remote, open_store, probe
-from thence.store.wrap import ReadOnly
 from thence.vault.artifacts import Artifacts
 from thence.vault.layout import (
     ProjectFile,
     copy_project,
     make_project,
-    open_project,
     read_project,
 )
+from thence.vault.replica import mirror_of
 from thence.vault.vault import Vault
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "open_home",
     "open_site",
     "open_url",
+    "vault_at",
 ]
 
 PROJECT_VARIABLE = "THENCE_PROJECT"
@@ -220,9 +221,10 @@ def open_site(root: Path) -> Site:
             vault.guard = lambda: _refuse_moved(local)
     else:
         store = _open_home_store(home, patience_s=PATIENCE_S)
-        if remote := is_remote(store.url):
+        if remote := is_remote(store):
             store = Cache(store, local / "cache" / "pages", limit_bytes=_cache_limit())
         vault = Vault(store, local / "cache", remote=remote)
+        vault.guard = cache(lambda: _refuse_mirror(vault.store))
     author = os.environ.get(AUTHOR_VARIABLE) or _user()
     index = Index(local / "cache" / "index.sqlite")
     if vault.remote:
@@ -239,6 +241,17 @@ def _refuse_moved(local: Path) -> None:
             "this project has moved meanwhile",
             why=f"Its home is {home.url} now, and only the home gives numbers.",
             hint="Open the project again: what is saved then waits for `thence push`.",
+        )
+
+
+def _refuse_mirror(store: Store) -> None:
+    """Nothing may be added to a copy: its project goes on elsewhere."""
+    if (found := mirror_of(store)) is not None:
+        raise Denied(
+            f"{store.url} is a mirror, to be read only",
+            why=f"It is a copy of {found.of}, and only that gives numbers.",
+            hint=f"Work with {found.of}: thence clone, or thence init --store URL",
+            about=store.url,
         )
 
 
@@ -270,7 +283,14 @@ def open_home(local: Path, home: Home) -> Vault:
         StorageError: It cannot be reached.
     """
     store = _open_home_store(home)
-    return Vault(store, local / "cache" / "home", remote=is_remote(store.url))
+    vault = vault_at(store, local / "cache" / "home")
+    vault.guard = cache(lambda: _refuse_mirror(store))
+    return vault
+
+
+def vault_at(store: Store, cache_folder: Path) -> Vault:
+    """The vault of any store, without a folder to work in."""
+    return Vault(store, cache_folder, remote=is_remote(store))
 
 
 def _open_home_store(home: Home, *, patience_s: float | None = None) -> Store:
@@ -278,21 +298,21 @@ def _open_home_store(home: Home, *, patience_s: float | None = None) -> Store:
     store = connect(home.url)
     try:
         if patience_s is None:
-            project = open_project(store)
+            project = read_project(store)
         else:
-            project = within(patience_s, lambda: open_project(store), doing=f"reach {store.url}")
+            project = within(patience_s, lambda: read_project(store), url=store.url)
     except (StorageError, Denied) as error:
         if patience_s is None or not is_passing(error):
             raise
         return store
-    if project.file.id != home.project:
+    if project.id != home.project:
         raise Conflict(
             f"{store.url} holds another project than this folder belongs to",
-            why=f"Its id is {project.file.id[:12]}, not {home.project[:12]}.",
+            why=f"Its id is {project.id[:12]}, not {home.project[:12]}.",
             hint="Join it in an empty folder: thence init --store URL",
             about=store.url,
         )
-    return ReadOnly(store) if project.is_mirror else store
+    return store
 
 
 def _user() -> str:

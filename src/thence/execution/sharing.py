@@ -1,6 +1,7 @@
 """Sharing a project: cloning it, sending what waits, fetching what is new."""
 
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,17 +9,33 @@ import msgspec
 
 from thence.errors import InvalidInput
 from thence.execution.home import Home, write_home
-from thence.execution.opening import make_clone, open_home
+from thence.execution.opening import make_clone, open_home, vault_at
 from thence.execution.site import Site
 from thence.execution.waiting import WaitingItem, waiting
 from thence.model.names import VersionRef, parse_ref
 from thence.model.numbers import label
 from thence.model.records import Version, decode_entry
-from thence.vault import pushing, sync
+from thence.store.open import connect, probe
+from thence.vault import importing, pushing, replica, sync
+from thence.vault.importing import Imported
+from thence.vault.layout import read_project
+from thence.vault.mirroring import Mirrored
 from thence.vault.pushing import Pushed
+from thence.vault.replica import found_home, mirror_of
 from thence.vault.sync import Pulled
 
-__all__ = ["Cloned", "NewNumber", "Sent", "clone", "home_of", "pull", "push"]
+__all__ = [
+    "Cloned",
+    "NewNumber",
+    "Sent",
+    "clone",
+    "home_of",
+    "import_versions",
+    "mirror",
+    "move_home",
+    "pull",
+    "push",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -145,11 +162,112 @@ def push(site: Site, *, progress: Progress = lambda contents, size: None) -> Sen
     """
     home = home_of(site)
     target = open_home(site.local, home)
+    target.guard()
     only = _version_ref(home.only[0]) if home.only else None
     site.index.mark_stale()
     done = pushing.push(site.vault, target, only=only, progress=progress)
     conflicts = tuple(item for item in waiting(site) if item.conflict is not None)
-    return Sent(len(done.numbered), tuple(sorted(_new_numbers(site, done))), done.sent_bytes, conflicts)
+    return Sent(
+        len(done.numbered), tuple(sorted(_new_numbers(site, done))), done.sent_bytes, conflicts
+    )
+
+
+def move_home(
+    site: Site, url: str, *, progress: Progress = lambda contents, size: None
+) -> Mirrored:
+    """Make an empty store the home of a project that has its home in this folder.
+
+    The folder becomes a clone of it. Cut anywhere, it goes on when it is called again.
+
+    Raises:
+        InvalidInput: Not a URL of a store, the store holds something else, or the project has its
+            home elsewhere already.
+        AlreadyExists: The store is a home already.
+        Conflict: It is being made the home of another project.
+        NotFound: A content is missing here.
+        DataDamaged: Something here is damaged.
+        Denied: The store may not be written to.
+        StorageError: It does not keep a promise that a project needs, or cannot be reached.
+    """
+    store = connect(url, create=True)
+    home = Home(url=store.url, project=read_project(site.vault.store).id)
+    if site.home not in {None, home}:
+        raise InvalidInput(
+            f"the home of this project is {site.home.url}",
+            why="A project has one home, and it moves only from a folder that is the home itself.",
+            hint=f"Copy it as it is: thence mirror {url}",
+            about=url,
+        )
+    if site.home is None:
+        probe(store)
+    target = vault_at(store, site.local / "cache" / "home")
+    return found_home(
+        site.vault, target, switch=lambda: write_home(site.local, home), progress=progress
+    )
+
+
+def mirror(site: Site, url: str, *, progress: Progress = lambda contents, size: None) -> Mirrored:
+    """Make a store a copy of this project to read from, or bring such a copy up to date.
+
+    Of a clone everything is copied that is here and numbered; what waits in the outbox is not.
+
+    Raises:
+        InvalidInput: Not a URL of a store, or the store holds something else.
+        AlreadyExists: The store is a home.
+        NotFound: A content is missing here.
+        DataDamaged: The copy has other entries, or something here is damaged.
+        Denied: The store may not be written to.
+        StorageError: It does not keep a promise that a project needs, or cannot be reached.
+    """
+    store = connect(url, create=True)
+    if mirror_of(store) is None:
+        probe(store)
+    place = sha256(store.url.encode()).hexdigest()[:16]
+    target = vault_at(store, site.local / "cache" / "mirrors" / place)
+    home = site.home.url if site.home is not None else site.vault.store.url
+    return replica.mirror(site.vault, target, of=home, progress=progress)
+
+
+def import_versions(
+    site: Site,
+    url: str,
+    refs: Sequence[str],
+    *,
+    progress: Progress = lambda contents, size: None,
+) -> Imported:
+    """Bring versions of another project into this one, with the runs that made them.
+
+    They get new numbers here and keep their records; doing it again changes nothing.
+
+    Raises:
+        InvalidInput: Not a URL of a store, not a ref of a version, or the same project.
+        NotFound: There is no project, no such version, or a content is missing there.
+        AlreadyExists: A name is taken here by another kind or spelling.
+        DataDamaged: Something there is damaged.
+        Denied: A store may not be read, or not be written to.
+        StorageError: A store cannot be reached.
+    """
+    store = connect(url)
+    project = read_project(store)
+    if project.id == read_project(site.vault.store).id:
+        raise InvalidInput(
+            f"{url} holds this very project",
+            why="Versions are imported from another project.",
+            hint="Fetch what is new at home: thence pull",
+            about=url,
+        )
+    place = sha256(store.url.encode()).hexdigest()[:16]
+    source = vault_at(store, site.local / "cache" / "others" / place)
+    done = importing.import_versions(
+        source,
+        site.vault,
+        [_version_ref(ref) for ref in refs],
+        by=site.author,
+        clock=site.clock,
+        progress=progress,
+    )
+    site.refresh()
+    return done
 
 
 def _new_numbers(site: Site, done: Pushed) -> Iterator[NewNumber]:

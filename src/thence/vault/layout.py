@@ -1,7 +1,7 @@
 """What says that a store holds a project, and which format it has."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -11,20 +11,15 @@ from thence.store.base import Store
 
 __all__ = [
     "FORMAT",
-    "MIRROR_KEY",
-    "OpenedProject",
     "ProjectFile",
     "copy_project",
     "make_project",
-    "open_project",
     "read_project",
 ]
 
 FORMAT = "1-draft"
 _KEY = "project.json"
 _FEATURES = "features/"
-MIRROR_KEY = "features/mirror"
-"""Says that a store is a copy of a project that lives elsewhere, and gets no entries of its own."""
 
 
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,17 +35,6 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     created: datetime
     chunking: dict[str, Any] = {}
-
-
-class OpenedProject(NamedTuple):
-    """What a store says of its project.
-
-    Attributes:
-        is_mirror: It is a copy, to be read only.
-    """
-
-    file: ProjectFile
-    is_mirror: bool
 
 
 _CHUNKING: dict[str, Any] = {
@@ -112,11 +96,6 @@ def copy_project(source: Store, target: Store) -> None:
 
 
 def read_project(store: Store) -> ProjectFile:
-    """As `open_project`, where it does not matter whether it is a mirror."""
-    return open_project(store).file
-
-
-def open_project(store: Store) -> OpenedProject:
     """Read `project.json` and refuse what this version does not understand.
 
     Raises:
@@ -139,16 +118,12 @@ def open_project(store: Store) -> OpenedProject:
         raise DataDamaged(
             f"project.json of {store.url} cannot be read", why=error.why, about=_KEY
         ) from error
-    is_mirror = False
     for info in store.list(_FEATURES):
-        if info.key == MIRROR_KEY:
-            is_mirror = True
-            continue
         raise FormatTooNew(
             f"the project in {store.url} needs a feature that this version does not have",
             why=f"{info.key} says so.",
         )
-    return OpenedProject(project, is_mirror)
+    return project
 
 
 def _refuse_other_format(store: Store, found: str) -> None:

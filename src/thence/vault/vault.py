@@ -8,6 +8,7 @@ from pathlib import Path
 from thence.model.ids import Digest
 from thence.model.records import Record
 from thence.store.base import Store
+from thence.vault.checkpoints import Checkpoints
 from thence.vault.content import Content
 from thence.vault.directory import Directory
 from thence.vault.hints import write_hint
@@ -47,8 +48,9 @@ class Vault:
         numbered: The logs as they lie in the store, with the numbers that the home gave.
         logs: The logs as whoever works here sees them: in a clone, `numbered` and the outbox.
         outbox: What waits for the home; None where the store is the home.
+        checkpoints: Many entries in few objects, where each object is a request; else None.
         cache: The local folder for what may be lost.
-        guard: Is called before anything is appended, and may raise.
+        guard: Is called before content is written and before an entry is appended, and may raise.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Vault:
         self.journal = Journal(
             store, clock=clock, new_id=self.new_id, at_once=_AT_ONCE if remote else 1
         )
+        self.checkpoints = Checkpoints(store) if remote else None
         self.stats = StatCache(cache / "stat.msgpack")
         self.guard: Callable[[], None] = lambda: None
 
@@ -89,6 +92,7 @@ class Vault:
 
     def writer(self, *, lanes: int | None = None) -> Writer:
         """A session of writing content; see `Writer`."""
+        self.guard()
         self.directory.refresh()
         staging = self.cache / "staging"
         sweep(staging, clock=self._clock)

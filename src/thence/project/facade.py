@@ -6,10 +6,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thence.execution import annotating, giving, keeping, opening, sharing, waiting
+from thence.execution import annotating, giving, keeping, opening
 from thence.execution.giving import Given
 from thence.execution.keeping import Metadata, SavedVersion
-from thence.execution.site import Site
 from thence.index import artifacts as artifact_questions
 from thence.index import runs as run_questions
 from thence.index import status as status_questions
@@ -17,13 +16,8 @@ from thence.index import versions as version_questions
 from thence.index import views
 from thence.index.refresh import Refreshed
 from thence.model.names import Alias, ArtifactName, RunRef, parse_ref
-from thence.model.records import (
-    FileRole,
-    FileUse,
-    Kind,
-    RunStatus,
-    Verdict,
-)
+from thence.model.records import FileRole, FileUse, Kind, RunStatus, Verdict
+from thence.project.sharing import Sharing
 from thence.vault.difference import Diff
 from thence.vault.status import PathStatus, status
 from thence.vault.tree import TreeEntry
@@ -31,9 +25,6 @@ from thence.vault.tree import TreeEntry
 if TYPE_CHECKING:
     from thence.execution.record import Sensor
     from thence.execution.session import Session
-    from thence.execution.sharing import Sent
-    from thence.execution.waiting import WaitingItem
-    from thence.vault.sync import Pulled
 
 __all__ = ["Project"]
 
@@ -41,15 +32,12 @@ Progress = Callable[[int, int], None]
 PathLike = str | os.PathLike[str]
 
 
-class Project:
+class Project(Sharing):
     """A project: a folder with `.thence/`, its store and its index.
 
     Attributes:
         site: Its parts, for who needs more than the verbs.
     """
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
 
     def __repr__(self) -> str:
         return f"Project({str(self.root)!r})"
@@ -408,37 +396,3 @@ class Project:
             NotFound: There is no such run.
         """
         return run_questions.run_files(self.site.index, self.find_run(ref).run, role)
-
-    # Sharing
-
-    @classmethod
-    def clone(
-        cls,
-        url: str,
-        folder: PathLike,
-        *,
-        only: Sequence[str] = (),
-        progress: Progress = lambda contents, size: None,
-    ) -> "tuple[Project, Pulled]":
-        """Copy a project from a store into a folder; `only` some versions of it."""
-        root = Path(folder).expanduser().resolve()
-        done = sharing.clone(url, root, only=only, progress=progress)
-        return cls(done.site), done.pulled
-
-    def pull(
-        self, *, only: Sequence[str] = (), progress: Progress = lambda contents, size: None
-    ) -> "Pulled":
-        """Fetch what others saved at home."""
-        return sharing.pull(self.site, only=only, progress=progress)
-
-    def push(self, *, progress: Progress = lambda contents, size: None) -> "Sent":
-        """Send home what was saved in this clone."""
-        return sharing.push(self.site, progress=progress)
-
-    def outbox(self) -> "list[WaitingItem]":
-        """What waits in this clone to be pushed."""
-        return waiting.waiting(self.site)
-
-    def drop(self, ref: str) -> "list[WaitingItem]":
-        """Give up what waits under a ref."""
-        return waiting.drop(self.site, ref)
