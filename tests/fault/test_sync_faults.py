@@ -311,3 +311,29 @@ def test_an_alias_that_two_move_at_once_is_moved_once(tmp_path: Path) -> None:
     assert isinstance(conflict, ConflictingMove)
     assert conflict.found == ann.alias("data", "best") == ann.find("data@v2").entry.digest
     assert list(objects(home, "refs/aliases/")) == ["refs/aliases/data/@best/0000000001"]
+
+
+class Gapless(MemoryStore):
+    """Refuses an entry of a log before the one that it follows."""
+
+    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+        log, _, number = key.rpartition("/")
+        if log.startswith("refs/") and int(number) > 1:
+            assert self.head(f"{log}/{int(number) - 1:010d}"), f"{key} leaves a gap"
+        super().create(key, parts)
+
+
+def test_a_mirror_has_no_gap_where_others_were_faster(tmp_path: Path) -> None:
+    home = Between("refs/artifacts/data/@")
+    team = Team(tmp_path, home)
+    member = team.at_home()
+    member.save("data", b"base")
+    ann, bob = team.clone("ann", store=Gapless()), team.clone("bob")
+    ann.save("data", b"of ann")
+    ann.save("data", b"of ann again")
+    bob.save("data", b"of bob")
+    home.act = bob.push
+    pushed = ann.push()
+    assert [one.number for one in pushed.numbered] == [3, 4]
+    assert ann.waiting() == []
+    assert [ann.read(f"data@v{n}") for n in (2, 3, 4)] == [b"of bob", b"of ann", b"of ann again"]

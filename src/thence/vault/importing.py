@@ -20,7 +20,6 @@ from thence.model.records import (
     encode_entry_bytes,
 )
 from thence.vault.choosing import Chosen, choose
-from thence.vault.hints import write_hint
 from thence.vault.journal import Announced
 from thence.vault.logs import Appended, edits_log, run_log, versions_log
 from thence.vault.mirroring import Progress
@@ -167,10 +166,9 @@ def _copy_content(
     entries += [one.entry for some in others for one in some]
     roots = roots_of(entries).roots
     done = transfer(source, target, roots, progress=progress, foreign=True)
-    if target.remote:
-        for root in roots:
-            if root.kind is not RootKind.CONTENT:
-                write_hint(target.store, root.digest, done.packs)
+    for root in roots:
+        if root.kind is not RootKind.CONTENT:
+            target.hint(root.digest, done.packs)
     return done
 
 
@@ -245,6 +243,7 @@ def _after(vault: Vault, log: str, number: int) -> Iterator[tuple[int, bytes]]:
 
 def _append(target: Vault, log: str, data: bytes, after: int) -> Appended | None:
     """Append an entry right after that number; None where another one is there now."""
+    target.guard()
     entry = decode_entry(data)
     if target.outbox is not None:
         number = max(after, LOCAL) + 1

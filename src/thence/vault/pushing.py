@@ -20,7 +20,6 @@ from thence.vault.conflicts import (
     outbox_of,
     waiting_in,
 )
-from thence.vault.hints import write_hint
 from thence.vault.journal import Announced
 from thence.vault.mirroring import (
     Mirrored,
@@ -195,7 +194,7 @@ class _Push:
         lists = [root.digest for root in roots if root.kind is not RootKind.CONTENT]
         if not self._home.remote or len(packs) > _HINTED_PACKS or len(lists) > _HINTED_ROOTS:
             return
-        at_once(lambda digest: write_hint(self._home.store, digest, packs), lists, self._home)
+        at_once(lambda digest: self._home.hint(digest, packs), lists, self._home)
 
     def _append(self, queue: _Queue) -> None:
         log = queue.log

@@ -1,17 +1,19 @@
 """Clones and their home: what is pulled, pushed, numbered, and what does not fit."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from team import Member, Team, objects, ref
-from thence.errors import DataDamaged, InvalidInput, NotFound
+from thence.errors import DataDamaged, InvalidInput, NotFound, StorageError
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName
 from thence.model.numbers import local
 from thence.model.records import AliasMove, ArtifactEdit, Kind, VersionEdit, decode_entry
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
+from thence.testing.faulty import WRITES, Fault, FaultyStore, Rule
 from thence.vault.conflicts import ConflictingMove, ConflictingVersions, drop, list_conflicts
 from thence.vault.layout import make_project
 from thence.vault.logs import run_log, versions_log
@@ -307,6 +309,48 @@ def test_a_home_that_is_another_now_is_noticed_and_nothing_is_written(team: Team
         ann.pull()
     assert key in caught.value.what
     assert objects(ann.vault.store, "") == before
+
+
+def test_a_hole_in_a_mirror_is_filled_and_other_entries_behind_it_are_noticed(team: Team) -> None:
+    home = team.at_home()
+    for data in (b"1", b"2", b"3"):
+        home.save("data", data)
+    ann = team.clone("ann")
+    store = ann.vault.store
+    first, second = "refs/artifacts/data/@/0000000001", "refs/artifacts/data/@/0000000002"
+    store.delete(first)
+    Member("ann", ann.vault, team.home_vault()).pull()
+    assert objects(store) == objects(team.home)
+    store.delete(first)
+    store.replace(second, [store.get("refs/artifacts/data/@/0000000003")])
+    with pytest.raises(DataDamaged) as caught:
+        ann.pull()
+    assert second in caught.value.what
+
+
+@pytest.mark.parametrize("fault", [Fault.FAIL_BEFORE, Fault.LOSE_RESPONSE])
+def test_moves_that_conflict_stay_together_wherever_a_crash_comes(team: Team, fault: Fault) -> None:
+    home = team.at_home()
+    for data in (b"1", b"2", b"3", b"4"):
+        home.save("data", data)
+    for step in range(1, 100):
+        alias = f"best-{step}"
+        home.move("data", alias, "v3")
+        store = MemoryStore()
+        ann = team.clone(alias, store=store)
+        ann.move("data", alias, "v1")
+        ann.move("data", alias, "v2")
+        home.move("data", alias, "v4")
+        faulty = FaultyStore(store, Rule(fault=fault, on=frozenset({step}), operations=WRITES))
+        with suppress(StorageError):
+            team.reopen(alias, faulty).pull()
+        (conflict,) = team.reopen(alias, store).pull().conflicts
+        assert isinstance(conflict, ConflictingMove)
+        assert (conflict.moves, conflict.wanted) == (2, ann.find("data@v2").entry.digest)
+        assert ann.waiting() == []
+        if not faulty.injected:
+            break
+    assert step > 4
 
 
 def test_damage_at_home_stops_one_log_and_is_named(team: Team) -> None:
