@@ -214,13 +214,16 @@ def items(draw: st.DrawFn) -> list[LogItem]:
     return made
 
 
+BOOKKEEPING = {"bookkeeping", "outbox", "hints", "segments", "coverage"}
+
+
 def dump(index: Index) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table and view, but for how far a refresh has come."""
     found = index.select("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
     return {
         name: sorted(index.select(f"SELECT * FROM {name}"), key=repr)
         for (name,) in found
-        if name not in {"bookkeeping", "outbox", "hints"} and not name.startswith("sqlite_")
+        if name not in BOOKKEEPING and not name.startswith("sqlite_")
     }
 
 

@@ -141,6 +141,7 @@ class Site:
             self.vault.content.read,
             clock=self.clock,
             outbox=self.vault.outbox,
+            checkpoints=self.vault.checkpoints,
             full=full,
         )
         found = index_status.problems(self.index, limit=_PROBLEMS)

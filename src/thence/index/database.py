@@ -20,9 +20,12 @@ from thence.model.codec import format_time
 from thence.model.ids import Digest
 from thence.model.numbers import LOCAL, is_local
 
-__all__ = ["Index", "KnownWaiting", "LogProgress", "ReadWaiting"]
+__all__ = ["UNCOVERED", "Index", "KnownWaiting", "LogProgress", "ReadWaiting"]
 
 _log = logging.getLogger(__name__)
+
+UNCOVERED = "uncovered"
+"""The row of bookkeeping that counts the entries since it was last set, see `covering`."""
 
 _REFRESHED = "refreshed_at"
 _OF_ENTRIES = {"entries", "entry_problems"}
@@ -278,6 +281,11 @@ class Index:
         )
         return [LogItem(log, number, b"") for log, number, _ in found]
 
+    def uncovered(self) -> int:
+        """How many entries may be in no checkpoint."""
+        found = self.select("SELECT value FROM bookkeeping WHERE name = ?", (UNCOVERED,))
+        return int(found[0][0]) if found else 0
+
     @property
     def refreshed_at(self) -> datetime | None:
         """When the last complete refresh began; None where there was none."""
@@ -371,6 +379,12 @@ def _take_in(
     _insert(connection, others)
     touched.add(touched_by([*entries, *others]))
     settle(connection, touched)
+    if entries:
+        connection.execute(
+            "INSERT INTO bookkeeping (name, value) VALUES (?, ?) ON CONFLICT (name)"
+            " DO UPDATE SET value = CAST(CAST(value AS BIGINT) + excluded.value AS TEXT)",
+            (UNCOVERED, len(entries)),
+        )
     return len(entries)
 
 

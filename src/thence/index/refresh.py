@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from thence.errors import DataDamaged, NotFound
+from thence.index.covering import begin, catch_up, cover
 from thence.index.database import Index, ReadWaiting
 from thence.index.discovery import Journal, Logs, Looked, follow, is_followable, walk
 from thence.index.ingest import LogItem, wanted
 from thence.index.waiting import Outbox, OutboxChange, outbox_change
 from thence.model.ids import Digest
 from thence.model.numbers import is_local
+from thence.vault.checkpoints import MIN_ENTRIES, Checkpoints
 
 __all__ = ["Journal", "Logs", "Outbox", "Refreshed", "refresh"]
 
@@ -51,6 +53,7 @@ class _Sources(NamedTuple):
     journal: Journal
     read_content: ReadContent
     outbox: Outbox | None
+    checkpoints: Checkpoints | None
 
 
 def refresh(
@@ -61,6 +64,7 @@ def refresh(
     *,
     clock: Callable[[], datetime],
     outbox: Outbox | None = None,
+    checkpoints: Checkpoints | None = None,
     full: bool = False,
 ) -> Refreshed:
     """Take in what was written since the last time.
@@ -75,13 +79,15 @@ def refresh(
         read_content: Reads a content, raising `NotFound` or `DataDamaged`.
         clock: The time now.
         outbox: Of a clone: what waits for the home.
-        full: Forget everything and read it again.
+        checkpoints: Of a project in a bucket: many entries in few objects, read by who has none,
+            and written when there are many entries that none has.
+        full: Forget everything and read it again, from the logs alone.
 
     Raises:
         StorageError: The store or the index cannot be read or written.
         DataDamaged: Two entries of a log claim one number, or the store says that it is damaged.
     """
-    sources = _Sources(logs, journal, read_content, outbox)
+    sources = _Sources(logs, journal, read_content, outbox, checkpoints)
     try:
         return _refresh(index, sources, clock, full=full)
     except DataDamaged as error:
@@ -103,24 +109,37 @@ def _refresh(
         change = OutboxChange([], index.waiting())
     else:
         change = outbox_change(index, sources.outbox, clock)
-    looked = _look(index, sources, begun)
+    looked = _look(index, sources, begun, full=full)
     waiting = _apply(index, change, sources.read_content)
     _retry_missing(index, sources)
     index.mark_refreshed(begun)
+    if sources.checkpoints is not None:
+        cover(index, sources.logs, sources.checkpoints, begun)
     return Refreshed(looked.entries + waiting, looked.logs, looked.walked)
 
 
-def _look(index: Index, sources: _Sources, now: datetime) -> Looked:
+def _look(index: Index, sources: _Sources, now: datetime, *, full: bool) -> Looked:
+    logs, checkpoints = sources.logs, sources.checkpoints
+
     def take(items: Iterable[LogItem]) -> int:
         return sum(
             index.ingest(batch, attachments)
             for batch, attachments in _batches(items, sources.read_content)
         )
 
-    last = index.refreshed_at
+    def prepare(announced: int) -> int:
+        if checkpoints is None or announced < MIN_ENTRIES:
+            return 0
+        return catch_up(index, logs, checkpoints, take)
+
+    begun, last = 0, index.refreshed_at
+    if last is None and checkpoints is not None and not full:
+        begun, last = begin(index, logs, checkpoints, take, now)
     if last is None or not is_followable(last, now):
-        return walk(index, sources.logs, take)
-    return follow(index, sources.logs, sources.journal, take, last=last, now=now)
+        looked = walk(index, logs, take)
+    else:
+        looked = follow(index, logs, sources.journal, take, last=last, now=now, prepare=prepare)
+    return looked._replace(entries=begun + looked.entries)
 
 
 def _batches(

@@ -330,6 +330,15 @@ CREATE TABLE outbox (                   -- objects of the outbox that need not b
     modified_s DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (log, number)
 );
+CREATE TABLE segments (                 -- checkpoints whose entries are all here
+    name TEXT NOT NULL PRIMARY KEY,
+    after TEXT,                         -- NULL: from the beginning
+    through TEXT NOT NULL
+);
+CREATE TABLE coverage (                 -- what is in those checkpoints
+    log TEXT NOT NULL PRIMARY KEY,
+    last BIGINT NOT NULL
+);
 CREATE TABLE hints (                    -- objects of the journal that need not be read again
     hint TEXT NOT NULL PRIMARY KEY,     -- the key
     pending TEXT                        -- its lines whose entries are not here; NULL where all are

@@ -7,14 +7,13 @@ entry, so that who has the entry need not read the hint.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import NamedTuple
 
 from thence.errors import AlreadyExists, InvalidInput, NotFound
 from thence.store.base import Store, check_key
+from thence.vault.parallel import ahead
 
 __all__ = ["KEPT", "OVERLAP", "Announced", "Hint", "Journal", "decode_hint", "hour_of"]
 
@@ -24,7 +23,6 @@ KEPT = timedelta(days=30)
 """Hints that are younger are not deleted; who looked last before then lists the logs instead."""
 
 _PREFIX = "journal/"
-_IN_FLIGHT = 256
 
 
 class Announced(NamedTuple):
@@ -86,13 +84,7 @@ class Journal:
 
         Hints are not signed and may say anything; what cannot be a log is passed over.
         """
-        if self._at_once == 1:
-            yield from map(self._read, keys)
-            return
-        left = iter(keys)
-        with ThreadPoolExecutor(self._at_once, thread_name_prefix="thence-journal") as pool:
-            while batch := list(islice(left, _IN_FLIGHT)):
-                yield from pool.map(self._read, batch)
+        return ahead(self._read, keys, at_once=self._at_once)
 
     def since(self, moment: datetime) -> set[str]:
         """The logs that changed after a moment, and some that changed before; reads every hint."""

@@ -1,9 +1,9 @@
-import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from bucket_samples import Bucket, calls
 from index_samples import SampleLogs, run_id
 
 from thence.errors import DataDamaged, StorageError
@@ -16,13 +16,8 @@ from thence.model.ids import Digest
 from thence.model.names import ArtifactName
 from thence.model.records import ArtifactEdit, FileRole, FileUse, Record, decode_entry, encode_lines
 from thence.store.memory import MemoryStore
-from thence.store.wrap import Trace
 from thence.vault.journal import KEPT, Announced, Journal
 from thence.vault.logs import Logs
-
-
-def calls(store: Trace) -> dict[str, int]:
-    return {name: counter.calls for name, counter in store.counters.items()}
 
 
 def decode(item: LogItem) -> Record:
@@ -262,55 +257,6 @@ def test_many_entries_go_in_by_batches(index: Index) -> None:
         logs.edit_artifact(f"a{number % 50}", description=str(number))
     assert up_to_date(index, logs).entries == 4500
     assert index.select("SELECT COUNT(*) FROM artifact_edits") == [(4500,)]
-
-
-class Bucket:
-    """A project in a bucket that several people use: what each request costs is counted."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.sample = SampleLogs()
-        self.inner = MemoryStore()
-        self.ids = itertools.count()
-
-    def client(self) -> "Client":
-        return Client(self, Trace(self.inner))
-
-
-class Client:
-    def __init__(self, bucket: Bucket, store: Trace) -> None:
-        self.bucket = bucket
-        self.store = store
-        path = bucket.path / f"index-{next(bucket.ids)}.sqlite"
-        self.index = Index(path)
-        clock = bucket.sample.clock
-        self.logs = Logs(store, clock=clock, new_id=self.new_id, at_once=16)
-        self.journal = Journal(store, clock=clock, new_id=self.new_id, at_once=16)
-
-    def new_id(self) -> str:
-        return f"{next(self.bucket.ids):032x}"
-
-    def save(self, name: str, *, tell: bool = True) -> None:
-        log, entry_id = f"refs/artifacts/{name}/@", self.new_id()
-        self.journal.note([Announced(entry_id, log)])
-        record = self.bucket.sample.version(name)
-        appended = self.logs.append_if(log, lambda tail: record, by="ann", entry_id=entry_id)
-        if tell:
-            self.index.ingest([LogItem(log, appended.number, appended.data)])
-
-    def refresh(self) -> Refreshed:
-        self.store.clear()
-        return refresh(
-            self.index,
-            self.logs,
-            self.journal,
-            self.bucket.sample.read_content,
-            clock=self.bucket.sample.clock,
-        )
-
-    @property
-    def calls(self) -> dict[str, int]:
-        return calls(self.store)
 
 
 @pytest.fixture
