@@ -455,15 +455,17 @@ class GcsStore:
                 why="Google Cloud Storage needs the package google-cloud-storage.",
                 hint="pip install 'thence[gcs]'",
             ) from error
+        from requests import Session
         from requests.adapters import HTTPAdapter
 
         credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        http = Session()
         if _is_googles(self._endpoint):
             with warnings.catch_warnings():
                 # That the credentials of a person have no quota project is of no matter here.
                 warnings.simplefilter("ignore", UserWarning)
                 credentials, _ = google.auth.default(scopes=[_SCOPE])
-        http = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+            http = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS, max_retries=0)
         http.mount("https://", adapter)
         http.mount("http://", adapter)

@@ -12,7 +12,7 @@ __all__ = ["describe_answer", "describe_exception", "said_in"]
 
 _LOG_IN = (
     "Log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS "
-    "to the key file of a service account."
+    "to the key file of a service account. They are sent to googleapis.com only."
 )
 
 
@@ -31,6 +31,8 @@ def describe_exception(error: Exception, failure: Failure) -> ThenceError | None
 
     if isinstance(error, GoogleAPICallError):
         reason, message = _said(error.errors)
+        if not message and error.response is not None:  # as after uploads
+            reason, message = said_in(error.response.content)
         status = int(error.code or 0) or None
         return describe_answer(failure._replace(status=status, code=reason, message=message))
     if isinstance(error, auth.DefaultCredentialsError):
