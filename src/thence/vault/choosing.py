@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from thence.errors import InvalidInput, NotFound
 from thence.model.ids import Digest
-from thence.model.names import SelectorKind, VersionRef
-from thence.model.numbers import is_local, label, local
+from thence.model.names import Alias, SelectorKind, VersionRef
+from thence.model.numbers import label, local
 from thence.model.records import AliasMove, Entry, Tombstone, Version, decode_entry
 from thence.vault.logs import Logs, alias_log, edits_log, versions_log
 
@@ -57,11 +57,7 @@ def choose(logs: Logs, ref: VersionRef) -> Chosen:
 
 
 def _numbered(logs: Logs, ref: VersionRef, number: int) -> Chosen | None:
-    data = (
-        logs.read(versions_log(ref.artifact), number)
-        if number < 10**10 or is_local(number)
-        else None
-    )
+    data = logs.read(versions_log(ref.artifact), number)
     if data is None:
         return None
     entry = decode_entry(data)
@@ -101,8 +97,6 @@ def _by_content(logs: Logs, ref: VersionRef) -> Chosen | None:
 
 
 def _by_alias(logs: Logs, ref: VersionRef) -> Chosen | None:
-    from thence.model.names import Alias
-
     target: Digest | None = None
     for _, data in logs.after(alias_log(ref.artifact, Alias(ref.selector.text)), 0):
         record = decode_entry(data).record

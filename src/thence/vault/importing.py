@@ -142,7 +142,7 @@ def _names(ordered: Iterable[Chosen]) -> dict[ArtifactName, None]:
 
 
 def _entries(vault: Vault, log: str) -> Iterator[_Raw]:
-    for _, data in _after(vault, log, 0):
+    for _, data in vault.logs.after(log, 0):
         yield _Raw(decode_entry(data), data)
 
 
@@ -202,7 +202,7 @@ def _append_version(
     entry_id = target.new_id()
     seen = 0
     for _ in range(_TRIES):
-        for number, data in _after(target, log, seen):
+        for number, data in target.logs.after(log, seen):
             if decode_entry(data).digest == one.entry.digest:
                 return number, None
             seen = number
@@ -219,7 +219,7 @@ def _append_entries(target: Vault, log: str, entries: Sequence[_Raw]) -> list[Ap
     there: set[str] = set()
     seen = 0
     for _ in range(_TRIES + len(entries)):
-        for number, data in _after(target, log, seen):
+        for number, data in target.logs.after(log, seen):
             there.add(decode_entry(data).id)
             seen = number
         missing = [one for one in entries if one.entry.id not in there]
@@ -228,17 +228,6 @@ def _append_entries(target: Vault, log: str, entries: Sequence[_Raw]) -> list[Ap
         if appended := _append(target, log, missing[0].data, seen):
             done.append(appended)
     raise Conflict(f"could not append to {log}", why="Others were faster every time.")
-
-
-def _after(vault: Vault, log: str, number: int) -> Iterator[tuple[int, bytes]]:
-    """The entries that follow `number`, read several at a time where that is faster."""
-    if not vault.remote:
-        yield from vault.logs.after(log, number)
-        return
-    wanted = range(number + 1, vault.numbered.tail(log, since=number) + 1)
-    for _, found, data in vault.numbered.read_many((log, one) for one in wanted):
-        if data is not None:
-            yield found, data
 
 
 def _append(target: Vault, log: str, data: bytes, after: int) -> Appended | None:

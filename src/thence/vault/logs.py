@@ -126,10 +126,24 @@ class Logs:
                     yield log, number, data
 
     def after(self, log: str, number: int) -> Iterator[tuple[int, bytes]]:
-        """The entries that follow `number`, as (number, bytes)."""
-        while (data := self.read(log, number + 1)) is not None:
-            number += 1
-            yield number, data
+        """The entries that follow `number`, as (number, bytes).
+
+        Where each takes a while, more and more of them are read at the same time.
+        """
+        window = 1
+        while True:
+            for _, at, data in self._some(log, range(number + 1, number + 1 + window)):
+                if data is None:
+                    return
+                number = at
+                yield number, data
+            if self._at_once > 1:
+                window = min(2 * window, _IN_FLIGHT)
+
+    def _some(self, log: str, numbers: range) -> Iterator[tuple[str, int, bytes | None]]:
+        if len(numbers) == 1:
+            return iter([(log, numbers[0], self.read(log, numbers[0]))])
+        return self.read_many((log, number) for number in numbers)
 
     def records(self, log: str) -> Iterator[Entry]:
         """All entries of a log, decoded.
