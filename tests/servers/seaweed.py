@@ -52,10 +52,12 @@ class S3Server:
     Attributes:
         endpoint: Its address.
         environment: Credentials with all rights.
+        metrics_url: Where it tells what it counted, in the format of Prometheus; empty for nowhere.
     """
 
-    def __init__(self, endpoint: str, owner: Identity) -> None:
+    def __init__(self, endpoint: str, owner: Identity, *, metrics_url: str = "") -> None:
         self.endpoint = endpoint
+        self.metrics_url = metrics_url
         self.environment = owner.environment
         self._owner = owner
 
@@ -103,8 +105,13 @@ def available() -> str | None:
 
 
 @contextmanager
-def seaweed(folder: Path | None = None) -> Iterator[S3Server]:
-    """A fresh service with a bucket named `thence`; all it holds is thrown away at the end."""
+def seaweed(folder: Path | None = None, *, metrics: bool = False) -> Iterator[S3Server]:
+    """A fresh service with a bucket named `thence`; all it holds is thrown away at the end.
+
+    Args:
+        folder: Where it keeps what it holds.
+        metrics: Have it count requests and bytes.
+    """
     with tempfile.TemporaryDirectory(prefix="weed-", dir=folder) as name:
         root = Path(name)
         (root / "data").mkdir()
@@ -117,8 +124,9 @@ def seaweed(folder: Path | None = None) -> Iterator[S3Server]:
             for who, actions in _RIGHTS.items()
         ]
         (root / "s3.json").write_text(json.dumps({"identities": identities}))
-        ports = free_ports(8)
-        server = S3Server(f"http://127.0.0.1:{ports[0]}", OWNER)
+        ports = free_ports(9)
+        metrics_url = f"http://127.0.0.1:{ports[8]}/metrics" if metrics else ""
+        server = S3Server(f"http://127.0.0.1:{ports[0]}", OWNER, metrics_url=metrics_url)
         command = [
             "weed", "server", f"-dir={root / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-master.port={ports[1]}", f"-master.port.grpc={ports[2]}",
@@ -129,6 +137,7 @@ def seaweed(folder: Path | None = None) -> Iterator[S3Server]:
             "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={root / 's3.json'}",
             "-volume.max=0", "-master.volumeSizeLimitMB=64", "-webdav=false",
             "-master.telemetry=false",  # it would report to its makers
+            *([f"-metricsPort={ports[8]}"] if metrics else []),
         ]  # fmt: skip
 
         def ready() -> bool:
