@@ -13,8 +13,9 @@ __all__ = ["Lane", "Member"]
 
 SOLID = 256 * 1024
 PACK = 256 * 1024 * 1024
-# On a bucket: what a broken connection costs, and what several uploads at once may hold.
-REMOTE_PACK = 64 * 1024 * 1024
+# On a bucket: what a broken connection costs, and what several uploads at once may hold. A whole
+# pack stays below the 64 MiB that go up in one request; the last block has at most 288 KiB.
+REMOTE_PACK = 63 * 1024 * 1024
 _PROBE = 4096
 _WORTH = 0.97
 
@@ -95,7 +96,7 @@ class Lane:
             self._builder.add_entry(
                 DirectoryEntry(wanted, offset, raw_length, len(stored), inner, kind, codec)
             )
-        if self._builder.size_bytes >= (REMOTE_PACK if self._uploads else PACK):
+        if self._builder.pack_bytes >= (REMOTE_PACK if self._uploads else PACK):
             self._publish()
 
     def _close_solid(self) -> None:

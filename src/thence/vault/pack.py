@@ -222,6 +222,12 @@ class PackBuilder:
         """True while no block was added."""
         return not self._entries
 
+    @property
+    def pack_bytes(self) -> int:
+        """How large the pack would be if it were closed now."""
+        directory = HEADER.size + ENTRY_SIZE * len(self._entries)
+        return self.size_bytes + directory + TRAILER.size
+
     def add_block(self, data: Bytes) -> int:
         """Append a block and return its offset; `add_entry` says what is in it."""
         offset = self.size_bytes
