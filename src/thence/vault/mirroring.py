@@ -7,7 +7,7 @@ of the log in the source, byte for byte, and what it names is there.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from thence.errors import AlreadyExists, DataDamaged, InvalidInput
@@ -25,8 +25,10 @@ __all__ = [
     "adopt",
     "at_once",
     "behind",
+    "complete",
     "copy_content",
     "follow",
+    "mark_partial",
     "mirror_entries",
     "place",
     "rank",
@@ -40,6 +42,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 _EVERYTHING = ("refs/",)
 # Entries that are in memory at the same time, and at most as many are read twice after a crash.
 _BATCH = 10_000
+_PARTIAL = "partial.json"
 _REMOTE_WORKERS = 16
 _LOCAL_WORKERS = 4
 
@@ -261,6 +264,35 @@ def copy_content(
         return Mirrored(unknown=len(roots.unknown))
     done = transfer(source, target, roots.roots, progress=progress)
     return Mirrored(0, done.contents, done.size_bytes, done.sent_bytes, (), len(roots.unknown))
+
+
+def mark_partial(target: Vault) -> None:
+    """Note, before entries are mirrored without their content, that some are."""
+    with suppress(AlreadyExists):
+        target.store.create(_PARTIAL, [b"{}"])
+
+
+def complete(
+    source: Vault, target: Vault, *, progress: Progress = lambda contents, size: None
+) -> Mirrored:
+    """Copy the content of all entries of a target that was a part; nothing to do for any other.
+
+    Raises:
+        NotFound: The source lacks a content.
+        DataDamaged: An entry or content is damaged.
+        StorageError: A store failed.
+        Denied: A store may not be read, or not be written to.
+    """
+    total = Mirrored()
+    if target.store.head(_PARTIAL) is None:
+        return total
+    everything = target.numbered.read_many(target.numbered.all())
+    while batch := list(islice(everything, _BATCH)):
+        entries = [decode_entry(data) for _, _, data in batch if data is not None]
+        done = copy_content(source, target, entries, progress=_after(total, progress))
+        total = total.plus(done._replace(unknown=0))
+    target.store.delete(_PARTIAL)
+    return total
 
 
 def place(source: Vault, target: Vault, log: str, number: int, data: bytes) -> None:

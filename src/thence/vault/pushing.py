@@ -26,6 +26,7 @@ from thence.vault.mirroring import (
     Progress,
     at_once,
     follow,
+    mark_partial,
     mirror_entries,
     place,
     rank,
@@ -151,6 +152,8 @@ class _Push:
         self._ahead = set()
         spans = follow(self._home, self._clone, sorted(logs))
         if spans:
+            if not self._with_content:
+                mark_partial(self._clone)
             done = mirror_entries(
                 self._home, self._clone, spans, with_content=lambda log, entry: self._with_content
             )

@@ -12,8 +12,10 @@ from thence.vault.mirroring import (
     Progress,
     adopt,
     behind,
+    complete,
     copy_content,
     follow,
+    mark_partial,
     mirror_entries,
     tails,
 )
@@ -22,6 +24,9 @@ from thence.vault.turn import turn
 from thence.vault.vault import Vault
 
 __all__ = ["Pulled", "pull"]
+
+# More logs than these are found by one listing of all, and not by looking at each.
+_FEW = 200
 
 
 class Pulled(NamedTuple):
@@ -62,7 +67,8 @@ def pull(
         clone: Where to.
         home: Where from.
         only: Mirror no more than one artifact: its logs, and the content of that version with the
-            run that made it. Logs that are here already go on being mirrored, without content.
+            run that made it. Logs that are here already go on being mirrored, without content; a
+            pull without this fetches all content that is missing.
         progress: Is told contents and bytes that came so far.
 
     Raises:
@@ -76,6 +82,7 @@ def pull(
     with turn(clone):
         if only is None:
             done = mirror_entries(home, clone, behind(home, clone), progress=progress)
+            done = done.plus(complete(home, clone, progress=progress))
         else:
             done = _pull_part(clone, home, only, progress)
         settled = settle(clone)
@@ -95,14 +102,18 @@ def _pull_part(clone: Vault, home: Vault, only: VersionRef, progress: Progress) 
     key = only.artifact.key
     chosen = choose(home.numbered, only)
     about = _entries_about(home, only, chosen)
+    mark_partial(clone)
     done = copy_content(home, clone, about, progress=progress)
     spans = behind(home, clone, (f"refs/artifacts/{key}/@", f"refs/aliases/{key}/@"))
-    others = {log for log in tails(clone) if log not in {span.log for span in spans}}
+    others = set(tails(clone))
     others.update(one.log for one in outbox_of(clone).waiting())
     if chosen.version.run is not None:
         others.add(run_log(chosen.version.run))
-    logs = sorted(others - {span.log for span in spans})
-    spans += follow(home, clone, logs)
+    logs = others - {span.log for span in spans}
+    if len(logs) > _FEW:
+        spans += [span for span in behind(home, clone) if span.log in logs]
+    else:
+        spans += follow(home, clone, sorted(logs))
     return done.plus(mirror_entries(home, clone, spans, with_content=lambda log, entry: False))
 
 

@@ -14,6 +14,7 @@ from thence.model.records import AliasMove, ArtifactEdit, Kind, VersionEdit, dec
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
 from thence.testing.faulty import WRITES, Fault, FaultyStore, Rule
+from thence.vault import sync
 from thence.vault.conflicts import ConflictingMove, ConflictingVersions, drop, list_conflicts
 from thence.vault.layout import make_project
 from thence.vault.logs import run_log, versions_log
@@ -274,6 +275,33 @@ def test_a_part_has_the_logs_of_one_artifact_and_the_content_of_one_version(team
     assert all(whole[key] == data for key, data in objects(ann.vault.store).items())
     with pytest.raises(NotFound):
         ann.pull("model@v9")
+
+
+@pytest.mark.parametrize("few", [0, 200])
+def test_a_part_becomes_the_whole_by_a_pull_of_everything(
+    team: Team, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(sync, "_FEW", few)
+    home = team.at_home()
+    for data in (b"1", b"2"):
+        home.save("model", data, run=home.log_run(b"made " + data))
+    ann = team.clone("ann", only="model@v2")
+    ann.log_run(b"own")
+    ann.save("table", b"own")
+    push(ann.vault, ann.home, only=ref("model@v2"))
+    bob = team.clone("bob")  # a whole one, that for once asks for a part only
+    home.save("table", b"later")
+    home.save("model", b"3")
+    for member in (ann, bob):
+        member.pull("model@v2")
+        assert Digest.of(b"later") in member.vault.content.missing([Digest.of(b"later")])
+        assert len(member.history("table")) == 2
+        assert member.pull().contents > 0
+        texts = (b"1", b"2", b"3", b"said made 1", b"own", b"later")
+        assert member.vault.content.missing(map(Digest.of, texts)) == set()
+        assert objects(member.vault.store) == objects(team.home)
+        assert member.pull()[:3] == (0, 0, 0)
+        assert "partial.json" not in objects(member.vault.store, "")
 
 
 def test_other_projects_are_refused_by_name(tmp_path: Path) -> None:
