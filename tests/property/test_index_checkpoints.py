@@ -66,7 +66,7 @@ class Team(RuleBasedStateMachine):
             full=full,
         )
 
-    @rule(seconds=st.sampled_from([1.0, 4000.0, 90_000.0]))
+    @rule(seconds=st.sampled_from([1.0, 4000.0, 400_000.0]))
     def time_goes_on(self, seconds: float) -> None:
         if not self.slow:
             self.now_s += seconds
@@ -113,6 +113,11 @@ class Team(RuleBasedStateMachine):
             key = f"index/{names[pick % len(names)]}"
             data = self.store.get(key)
             self.store.replace(key, [data[: pick % len(data)]])
+
+    @rule(pick=PICKS)
+    def a_checkpoint_is_deleted(self, pick: int) -> None:
+        if names := self.checkpoints.names():
+            self.store.delete(f"index/{names[pick % len(names)]}")
 
     @rule()
     def all_checkpoints_are_deleted(self) -> None:
