@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.parse import unquote_to_bytes
@@ -165,9 +165,9 @@ def _path_of(text: str, rest: str) -> str:
 def probe(store: Store, *, token: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
     """Prove that of racing writers one wins, and that nothing is overwritten.
 
-    Sixteen threads create one object below `tmp-probe/`, then one more tries; it is deleted at the
-    end. A disk or server that fails this would lose versions without a word, so a project is not
-    put there.
+    Sixteen threads create one object below `tmp-probe/`, then one more tries; it is listed among
+    others, and all are deleted at the end. A disk or server that fails this would lose versions
+    without a word, so a project is not put there.
 
     Args:
         store: What is to be proven.
@@ -177,19 +177,23 @@ def probe(store: Store, *, token: Callable[[], str] = lambda: secrets.token_hex(
         Denied: No right to write, read or delete.
         StorageError: The store breaks a promise, which is told; or the environment failed.
     """
-    key = f"tmp-probe/{token()}"
+    prefix = f"tmp-probe/{token()}"
+    keys = [f"{prefix}-a", f"{prefix}-b", f"{prefix}-race"]
     try:
-        _prove(store, key)
+        _prove_race(store, keys[-1])
+        _prove_order(store, prefix, keys)
     except BaseException:
         with suppress(ThenceError):  # why the store is refused matters more than what is left
-            store.delete(key)
+            for key in keys:
+                store.delete(key)
         raise
-    store.delete(key)
-    if store.head(key) is not None:
+    for key in keys:
+        store.delete(key)
+    if any(store.list(prefix)):
         raise _broken(store, "an object is still there after it was deleted")
 
 
-def _prove(store: Store, key: str) -> None:
+def _prove_race(store: Store, key: str) -> None:
     payloads = [f"probe {writer}".encode() for writer in range(_WRITERS)]
     together = threading.Barrier(_WRITERS)
 
@@ -227,6 +231,16 @@ def _prove(store: Store, key: str) -> None:
         raise _broken(store, "an object that exists was created a second time")
     if store.get(key) != kept:
         raise _broken(store, "an object was overwritten by a create that failed")
+
+
+def _prove_order(store: Store, prefix: str, keys: Sequence[str]) -> None:
+    """See that listings are sorted and begin where they are told to; the last key is there."""
+    for key in keys[:-1]:
+        with suppress(AlreadyExists):  # the answer to our own first try was lost
+            store.create(key, [b"listed"])
+    for after, expected in (("", keys), (keys[0], keys[1:])):
+        if [info.key for info in store.list(prefix, after=after)] != expected:
+            raise _broken(store, "objects are not listed in the order of their keys")
 
 
 def _broken(store: Store, promise: str) -> StorageError:

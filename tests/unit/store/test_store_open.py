@@ -2,7 +2,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from thence.errors import (
     NotFound,
     StorageError,
 )
-from thence.store.base import Bytes
+from thence.store.base import Bytes, ObjectInfo
 from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
 from thence.store.open import connect, is_remote, open_store, probe, requests_of
@@ -197,6 +197,16 @@ class NeverDeletes(MemoryStore):
         pass
 
 
+class ListsBackwards(MemoryStore):
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        return reversed([*super().list(prefix, after=after)])
+
+
+class ListsFromTheBeginning(MemoryStore):
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        return super().list(prefix)
+
+
 class Refuses(MemoryStore):
     def create(self, key: str, parts: Sequence[Bytes]) -> None:
         raise AlreadyExists("taken")
@@ -210,6 +220,8 @@ class Refuses(MemoryStore):
         (SaysTakenButOverwrites(), "does not hold what its creator wrote|was overwritten"),
         (Forgets(), "does not hold what its creator wrote"),
         (LosesTheSecondCheck(), "was created a second time"),
+        (ListsBackwards(), "not listed in the order"),
+        (ListsFromTheBeginning(), "not listed in the order"),
         (NeverDeletes(), "still there after it was deleted"),
         (Refuses(), "none of 16 writers could create"),
     ],
@@ -244,5 +256,5 @@ def test_failures_of_the_environment_come_through() -> None:
     with pytest.raises(Denied):
         probe(ReadOnly(MemoryStore()))
     broken = FaultyStore(MemoryStore(), Rule(fault=Fault.FAIL_BEFORE, transient=False))
-    with pytest.raises(StorageError, match=r"create 'tmp-probe/[0-9a-f]+' failed"):
+    with pytest.raises(StorageError, match=r"create 'tmp-probe/[0-9a-f]+-race' failed"):
         probe(broken)
