@@ -4,25 +4,25 @@ import os
 import re
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from thence.errors import (
     AlreadyExists,
     InvalidInput,
-    MissingExtra,
     NotFound,
     StorageError,
     ThenceError,
 )
 from thence.store.base import Bytes, ObjectInfo, check_key
 from thence.store.failures import failures_of
+from thence.store.gcs_connection import GcsLink, connect, require_library
 from thence.store.gcs_failures import describe_answer, describe_exception, said_in
 from thence.store.gcs_upload import Upload, body_of_file, body_of_parts, crc32c_of
+from thence.store.key_order import is_key
 from thence.store.service_failures import Failure, no_bucket
 
 __all__ = ["GcsStore", "open_gcs"]
@@ -31,23 +31,12 @@ _MIB = 1 << 20
 _LARGE_BYTES = 8 * _MIB  # above, one more request buys that a broken upload goes on
 _SMALL_TAIL = 256 * 1024
 _FARTHEST = 1 << 62
-_CONNECTIONS = 64
 _TIMEOUT_S = (10, 60)  # to connect, and between two bytes
-_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _OPTIONS = frozenset({"endpoint", "project"})
 _BINARY = "application/octet-stream"
 # The emulator says `0--1/0` of an object without bytes.
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(-?\d+)|\*)/(\d+)")
 _CRC32C = re.compile(r"crc32c=([A-Za-z0-9+/=]+)")
-
-
-class _Link(NamedTuple):
-    """What is made at the first request: importing and logging in take a while."""
-
-    http: Any
-    client: Any
-    bucket: Any
-    address: str  # of the contents of objects
 
 
 class _Content(NamedTuple):
@@ -94,7 +83,7 @@ class GcsStore:
         self._project = project
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._made: _Link | None = None
+        self._made: GcsLink | None = None
         self._reached = False  # the service has answered something
         self._bucket_seen = False  # ... from which we know that there is such a bucket
 
@@ -235,7 +224,7 @@ class GcsStore:
             if blob is None:
                 return
             key = blob.name[len(self._root) :]
-            if key > after and _is_key(key):
+            if key > after and is_key(key):
                 yield ObjectInfo(key, int(blob.size), blob.time_created.timestamp())
 
     def delete(self, key: str) -> None:
@@ -423,7 +412,7 @@ class GcsStore:
         )
 
     @contextmanager
-    def _asking(self, action: str, key: str | None, *, writes: bool = False) -> Iterator[_Link]:
+    def _asking(self, action: str, key: str | None, *, writes: bool = False) -> Iterator[GcsLink]:
         try:
             yield self._link()
         except (ThenceError, GeneratorExit):
@@ -436,48 +425,14 @@ class GcsStore:
             raise found from None
         self._reached = True
 
-    def _link(self) -> _Link:
+    def _link(self) -> GcsLink:
         if self._made is None:
             with self._lock:
                 if self._made is None:
-                    self._made = self._connect()
+                    self._made = connect(
+                        self._bucket, endpoint=self._endpoint, project=self._project
+                    )
         return self._made
-
-    def _connect(self) -> _Link:
-        try:
-            import google.auth
-            from google.auth.credentials import AnonymousCredentials
-            from google.auth.transport.requests import AuthorizedSession
-            from google.cloud.storage import Client
-        except ImportError as error:
-            raise MissingExtra(
-                f"cannot open {self._url!r}",
-                why="Google Cloud Storage needs the package google-cloud-storage.",
-                hint="pip install 'thence[gcs]'",
-            ) from error
-        from requests import Session
-        from requests.adapters import HTTPAdapter
-
-        credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        http = Session()
-        if _is_googles(self._endpoint):
-            with warnings.catch_warnings():
-                # That the credentials of a person have no quota project is of no matter here.
-                warnings.simplefilter("ignore", UserWarning)
-                credentials, _ = google.auth.default(scopes=[_SCOPE])
-            http = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS, max_retries=0)
-        http.mount("https://", adapter)
-        http.mount("http://", adapter)
-        client = Client(
-            project=None,
-            credentials=credentials,
-            _http=http,
-            client_options={"api_endpoint": self._endpoint} if self._endpoint else None,
-        )
-        bucket = client.bucket(self._bucket, user_project=self._project)
-        address = f"{client.api_endpoint}/storage/v1/b/{quote(self._bucket, safe='')}/o/"
-        return _Link(http, client, bucket, address)
 
 
 def open_gcs(bucket: str, prefix: str, options: Mapping[str, str], url: str) -> GcsStore:
@@ -492,7 +447,9 @@ def open_gcs(bucket: str, prefix: str, options: Mapping[str, str], url: str) -> 
 
     Raises:
         InvalidInput: An option that there is not, or an endpoint that is no address.
+        MissingExtra: google-cloud-storage is not installed.
     """
+    require_library(url)
     if unknown := sorted(options.keys() - _OPTIONS):
         raise InvalidInput(
             f"gs:// has no option {unknown[0]!r}",
@@ -517,20 +474,5 @@ def open_gcs(bucket: str, prefix: str, options: Mapping[str, str], url: str) -> 
     )
 
 
-def _is_googles(endpoint: str | None) -> bool:
-    if endpoint is None:
-        return True
-    parts = urlsplit(endpoint)
-    return parts.scheme == "https" and (parts.hostname or "").endswith(".googleapis.com")
-
-
 def _taken(key: str) -> AlreadyExists:
     return AlreadyExists(f"there is an object {key!r} already", about=key)
-
-
-def _is_key(text: str) -> bool:
-    try:
-        check_key(text)
-    except InvalidInput:
-        return False
-    return True
