@@ -1,5 +1,7 @@
 """Runs of a project whose home is far away: seen by others while they go on, sealed once."""
 
+import json
+import signal
 import subprocess
 import sys
 import time
@@ -9,18 +11,20 @@ from pathlib import Path
 import pytest
 
 from faraway import FarWorkshop, far_project, make_home
+from seaweed import S3Server
 from thence.errors import Conflict, InvalidInput
 from thence.execution import recovery
 from thence.execution.following import Follower, look, with_live
 from thence.execution.live import LoggedMetric
 from thence.execution.recovery import recover_from_segments
 from thence.model.ids import RunId
-from thence.model.records import FileRole, RunOpened, RunSealed, RunStatus
+from thence.model.records import FileRole, Finding, RunOpened, RunSealed, RunStatus
 from thence.project import Project
 from thence.store.local import LocalStore
 from thence.store.wrap import Trace
 from thence.vault.logs import run_log
 from thence.vault.segments import Segments
+from wire import wire_to
 from workshop import Workshop, environment, seal_of
 
 TESTS = Path(__file__).parents[1]
@@ -138,6 +142,9 @@ def test_a_teammate_sees_a_run_while_it_goes_on(
     assert [str(one.artifact) for one in sealed.makes] == ["out.txt", "reached"]
     assert segment_keys(home) == []
     assert follower.news() == []
+    (last,) = follower.rest()
+    assert isinstance(last, LoggedMetric)
+    assert (last.step, last.value) == (3, 0.1)
     assert (look(site, run.run), here.spools()) == (None, [])
 
 
@@ -201,10 +208,10 @@ def die(here: FarWorkshop) -> RunId:
         "while not os.path.exists('go'):\n    time.sleep(0.01)\n",
     )
     recorder = start(here, sys.executable, "die.py")
-    (segments,) = [Segments(here.project.site.vault.store)]
+    segments = Segments(here.project.site.vault.store)
     until(segments.runs, "the run")
     (run,) = segments.runs()
-    until(lambda: segments.of(run), "what it logged")
+    until(lambda: (pulse := segments.pulse(run)) and pulse.params, "what it logged")
     recorder.kill()
     (here.root / "go").touch()
     recorder.communicate(timeout=60)
@@ -275,3 +282,171 @@ def test_inputs_that_are_in_the_home_are_not_fetched_to_seal(here: FarWorkshop, 
     read = sum(one.size_bytes for one in trace.operations if one.key.startswith("packs/")
                and one.name in {"get", "get_range"})  # fmt: skip
     assert read < 100_000
+
+
+# The whole way: the command line, a bucket, and a network that can be cut
+
+
+class Machine:
+    """Somebody's computer, with a folder that works in a bucket."""
+
+    def __init__(self, root: Path, url: str, variables: dict[str, str]) -> None:
+        (root / "home").mkdir(parents=True)
+        self.root = root / "study"
+        self.root.mkdir()
+        self.variables = {"HOME": str(root / "home"), "COLUMNS": "200", **variables}
+        assert self.thence("init", "--store", url).returncode == 0
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        with environment(**self.variables):
+            return subprocess.Popen(
+                [sys.executable, "-m", "thence", *arguments],
+                cwd=self.root,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def thence(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=200)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+LONG = """
+import os, time
+import thence
+for step in range(3):
+    thence.log(step=step, loss=1 / (step + 1))
+open("out.txt", "w").write("result")
+open("reached", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+thence.log(step=3, loss=0.1)
+raise SystemExit(3 if os.path.exists("fail") else 0)
+"""
+
+
+def test_a_run_on_a_bucket_is_followed_from_another_machine(
+    seaweed: S3Server, tmp_path: Path
+) -> None:
+    url = seaweed.url(seaweed.make_bucket("live-runs"))
+    ada = Machine(tmp_path / "ada", url, seaweed.environment)
+    grace = Machine(tmp_path / "grace", url, seaweed.environment)
+    (ada.root / "work.py").write_text(LONG)
+    running = ada.start("run", sys.executable, "work.py")
+    until((ada.root / "reached").exists, "the run")
+    until(lambda: "loss=0.333333" in grace.thence("runs", "list").stdout, "what it logged")
+    watching = grace.start("runs", "watch", "run:last")
+    assert watching.stdout is not None
+    assert watching.stdout.readline() == "step 0 loss=1\n"
+    page = grace.thence("show", "run:last").stdout
+    assert "last sign of life" in page
+    assert "loss  0.333333" in page
+    stopped = grace.start("runs", "watch", "run:last")
+    assert stopped.stdout is not None
+    stopped.stdout.readline()
+    stopped.send_signal(signal.SIGINT)
+    _, err = stopped.communicate(timeout=60)
+    assert (stopped.returncode, "Traceback" in err) == (0, False), err
+    (ada.root / "go").touch()
+    out, err = running.communicate(timeout=100)
+    assert (running.returncode, out) == (0, ""), err
+    lines = watching.stdout.read().splitlines()  # communicate() does not know what was read ahead
+    watching.communicate(timeout=100)
+    assert watching.returncode == 0
+    assert lines[:3] == ["step 1 loss=0.5", "step 2 loss=0.333333", "step 3 loss=0.1"]
+    assert "finished" in lines[3]
+    left = seaweed.client().list_objects_v2(Bucket="live-runs", Prefix="runs/")
+    assert left.get("KeyCount") == 0
+
+
+def test_a_network_that_is_cut_while_a_program_runs(seaweed: S3Server, tmp_path: Path) -> None:
+    bucket = seaweed.make_bucket("cut-runs")
+    with wire_to(int(seaweed.endpoint.rpartition(":")[2])) as wire:
+        url = f"s3://{bucket}?endpoint={wire.url}"
+        ada = Machine(tmp_path / "ada", url, seaweed.environment)
+        (ada.root / "work.py").write_text(LONG)
+        (ada.root / "fail").touch()
+        first = ada.start("run", sys.executable, "work.py")
+        until((ada.root / "reached").exists, "the run")
+        wire.cut()
+        (ada.root / "go").touch()
+        _, err = first.communicate(timeout=150)
+        assert first.returncode == 3, err
+        assert "thence runs recover" in err
+        # And one that has no network from the beginning.
+        (ada.root / "fail").unlink()
+        begun = time.monotonic()
+        second = ada.thence("run", sys.executable, "work.py")
+        assert second.returncode == 0, second.stderr
+        assert "will be published later" in second.stderr
+        assert "1 run waits" in second.stderr
+        assert time.monotonic() - begun < 60
+        assert ada.thence("runs", "recover").returncode == 1
+        wire.mend()
+        done = ada.thence("runs", "recover", "--json")
+        assert done.returncode == 0, done.stderr
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        assert sorted(one["status"] for one in found) == ["failed", "finished"]
+        assert all(one["metrics"] == {"loss": 0.1} for one in found)
+        grace = Machine(tmp_path / "grace", seaweed.url(bucket), seaweed.environment)
+        runs = [
+            json.loads(line) for line in grace.thence("runs", "list", "--json").stdout.splitlines()
+        ]
+        assert sorted(one["exit_code"] for one in runs) == [0, 3]
+        assert grace.thence("get", "out.txt", "copy.txt").returncode == 0
+        assert (grace.root / "copy.txt").read_text() == "result"
+
+
+# Clones
+
+
+@pytest.fixture
+def clone(home: Path, tmp_path: Path) -> Workshop:
+    """A clone whose home is gone: a laptop on a train."""
+    made = Workshop.__new__(Workshop)
+    made.root = tmp_path / "clone"
+    made.project, _ = Project.clone(str(home), made.root)
+    home.rename(home.with_name("away"))
+    return made
+
+
+def test_a_run_in_a_clone_needs_no_network(clone: Workshop, tmp_path: Path, home: Path) -> None:
+    clone.write("in.txt", "text")
+    with environment():
+        clone.project.save_paths([clone.root / "in.txt"])
+    run = clone.script(
+        "import thence\nthence.log(auc=0.5)\n"
+        "open('out.txt', 'w').write(open('in.txt').read() * 2)\n"
+    )
+    assert (run.status, run.metrics) == (RunStatus.FINISHED, {"auc": 0.5})
+    assert [str(one.ref) for one in run.makes] == ["out.txt@local.1"]
+    assert [str(one.ref) for one in run.uses] == ["in.txt@local.1"]
+    assert clone.read(clone.files(run, FileRole.OUTPUT)["out.txt"].digest) == b"texttext"
+    assert entries(clone.project, run.run) == [RunOpened.__name__, RunSealed.__name__]
+    page = clone.thence("show", f"run:{run.run[:8]}")
+    assert page.returncode == 0, page.stderr
+    assert "out.txt@local.1" in page.stdout
+    verdict = clone.reproduce(f"run:{run.run}")
+    assert verdict.finding is Finding.REPRODUCED, verdict
+    outbox = clone.project.site.vault.outbox
+    assert outbox is not None
+    waiting = [one.log for one in outbox.waiting()]
+    assert waiting.count(run_log(run.run)) == 3, "opened, sealed and the verdict"
+    # Back at home, all of it is there under numbers of the home.
+    home.with_name("away").rename(home)
+    clone.project.push()
+    fresh = far_project(tmp_path / "fresh", LocalStore(home))
+    found = fresh.find_run(f"run:{run.run}")
+    assert [str(one.ref) for one in found.makes] == ["out.txt@v1"]
+    assert entries(fresh, run.run)[:2] == [RunOpened.__name__, RunSealed.__name__]
+
+
+def test_a_run_in_a_clone_that_died_is_recovered_without_a_network(clone: Workshop) -> None:
+    clone.write("die.py", "import os, thence\nthence.log(auc=0.5)\nos.kill(os.getppid(), 9)\n")
+    assert clone.thence("run", sys.executable, "die.py").returncode == -9
+    (run,) = clone.project.recover()
+    assert (run.status, run.metrics) == (RunStatus.DIED, {"auc": 0.5})
+    assert entries(clone.project, run.run) == [RunOpened.__name__, RunSealed.__name__]
+    assert clone.project.recover() == []

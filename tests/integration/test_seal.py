@@ -27,7 +27,7 @@ def test_long_output_is_kept_without_the_secrets_in_it(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than is held in memory, and a secret that is learnt only after it was printed."""
-    monkeypatch.setattr(gathering, "_TEXT", 100_000)
+    monkeypatch.setattr(gathering, "TEXT", 100_000)
     monkeypatch.setattr(gathering, "_TAIL", 50_000)
     workshop.write("conf.yaml", "db_password: gurke-4711-salat\n")
     run = workshop.script(

@@ -63,9 +63,9 @@ def watch(invocation: Invocation, *, ref: str) -> None:
 def _follow(invocation: Invocation, follower: "Follower", pause_s: float) -> bool:
     """Print what the run says until it ends; False where nobody records it any more."""
     while True:
-        # Asked first: what was said before the end is still printed.
+        # Asked first, so that nothing is said after the last look.
         is_over, is_abandoned = follower.is_over(), follower.is_abandoned()
-        _print(invocation, [] if is_over else follower.news())
+        _print(invocation, follower.rest() if is_over else follower.news())
         if is_over or is_abandoned:
             return is_over
         time.sleep(pause_s)

@@ -35,6 +35,7 @@ def append_once(
     if vault.outbox is not None:
         # The outbox is on this machine: nothing is on its way that could arrive later.
         return find_entry(vault, log, entry_id) or vault.append(log, record, by=by)
+    vault.guard()
     data = encode_entry(entry_id, at, by, record)
     vault.journal.note([Announced(entry_id, log)])
     appended = vault.numbered.append_bytes(log, decode_entry(data), data, since=0)

@@ -1,5 +1,6 @@
 """Looking on while a run goes on: from its spool on this machine, from its segments elsewhere."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,14 @@ from thence.execution.spool import Spool
 from thence.index import runs as run_questions
 from thence.index.views import RunDetail, RunSummary
 from thence.model.ids import RunId
-from thence.model.records import Param, RunSealed, RunStatus, decode_entry
+from thence.model.records import (
+    MetricPoint,
+    Param,
+    RunSealed,
+    RunStatus,
+    decode_entry,
+    decode_lines,
+)
 from thence.vault.logs import run_log
 from thence.vault.segments import Segments
 
@@ -150,6 +158,8 @@ class Follower:
         self._offsets: dict[Path, int] = {}
         self._known: dict[str, int] = {}
         self._entries = 0
+        self._sealed: RunSealed | None = None
+        self._given: Counter[str] = Counter()
 
     def news(self) -> list[live.Line]:
         """What was said since the last call.
@@ -158,15 +168,20 @@ class Follower:
             DataDamaged: A segment is not what was written.
             StorageError: The home cannot be reached.
         """
+        lines = list(self._news())
+        self._given.update(line.name for line in lines if isinstance(line, live.LoggedMetric))
+        return lines
+
+    def _news(self) -> Iterator[live.Line]:
         if self._folder.is_dir():
-            return list(live.merge_lines(self._of_files()))
-        if not self._site.vault.remote:
-            return []
+            return live.merge_lines(self._of_files())
         found: dict[str, bytes] = {}
+        if not self._site.vault.remote:
+            return iter(())
         for piece in Segments(self._site.vault.store).news(self._run, self._known):
             found[piece.writer] = found.get(piece.writer, b"") + piece.lines
             self._known[piece.writer] = piece.number
-        return list(live.merge_lines(found[name] for name in sorted(found)))
+        return live.merge_lines(found[name] for name in sorted(found))
 
     def is_over(self) -> bool:
         """Whether the run is sealed.
@@ -176,9 +191,33 @@ class Follower:
         """
         for number, data in self._site.vault.logs.after(run_log(self._run), self._entries):
             self._entries = number
-            if isinstance(decode_entry(data).record, RunSealed):
-                return True
-        return False
+            if isinstance(record := decode_entry(data).record, RunSealed):
+                self._sealed = record
+        return self._sealed is not None
+
+    def rest(self) -> list[live.Line]:
+        """The metric points of the run, which is sealed, that `news` did not give.
+
+        Raises:
+            NotFound: They are not there.
+            DataDamaged: They cannot be read.
+            StorageError: The home cannot be reached.
+        """
+        series = self._sealed.series if self._sealed is not None else None
+        if series is None:
+            return []
+        given = self._given.copy()
+        found: list[live.Line] = []
+        for point in decode_lines(self._site.vault.content.read(series), MetricPoint):
+            if given[point.name]:
+                given[point.name] -= 1
+            else:
+                found.append(
+                    live.LoggedMetric(
+                        name=point.name, value=point.value, step=point.step, at=point.at
+                    )
+                )
+        return found
 
     def is_abandoned(self) -> bool:
         """Whether it began on this machine, and nobody records it any more."""

@@ -22,6 +22,7 @@ from thence.execution.capture.probe import attempt
 from thence.execution.capture.secrets import Stream
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.gathered import Gathered
+from thence.execution.heads import TEXT, beginning_of, head_of
 from thence.execution.keeping import first_bytes
 from thence.execution.relearning import scrub_logged
 from thence.execution.settings import FILE_NAME
@@ -50,11 +51,9 @@ __all__ = ["Gathering", "gather"]
 
 T = TypeVar("T")
 
-_HEAD = 8192
 # Searching for five secrets runs at 130 MB a second.
 _SEARCHED = 1 << 30
 _PIECE = 16 << 20
-_TEXT = 8 << 20
 _TRACEBACK = 8192
 _TAIL = 1 << 20
 
@@ -264,20 +263,20 @@ class _Gatherer:
         try:
             # Data of any size is not searched: it would cost more than the run. Code and
             # configuration were scrubbed when they were used.
-            is_searched = not state.redacted and state.size_bytes <= _TEXT
+            is_searched = not state.redacted and state.size_bytes <= TEXT
             use = self._put(source, use, is_searched=is_searched)
         except (OSError, ThenceError) as error:
             self._problems.append(f"{use.path} could not be kept: {error}")
             return self._sniffed(change(use, why_not_kept="unreadable"), b"")
         if not use.redacted and use.digest is not None:
             self._remember(state, use.digest)
-        return self._sniffed(use, _head(source))
+        return self._sniffed(use, head_of(source))
 
     def _head_of_known(self, state: FileState, known: Digest) -> bytes:
         """From the disk if it is still there: a bucket may be far away."""
         try:
             if state.signature is not None and Signature.of(state.path.stat()) == state.signature:
-                return _head(state.path)
+                return head_of(state.path)
         except OSError:
             pass
         if (content := self._content) is None:
@@ -290,8 +289,8 @@ class _Gatherer:
         if found is None:
             info = self._writer.put_file(source)
             return change(use, digest=info.digest, size=info.size_bytes)
-        data = _beginning_of(source)
-        if len(data) <= _TEXT and b"\0" not in data:
+        data = beginning_of(source)
+        if len(data) <= TEXT and b"\0" not in data:
             info = self._writer.put_bytes(self._redactor.scrub_bytes(data, use.path))
             return change(use, digest=info.digest, size=info.size_bytes, redacted=True)
         self._redactor.note_file(use.path)
@@ -351,7 +350,7 @@ class _Gatherer:
             facts = output.path.stat()
             use = change(use, size=facts.st_size, executable=bool(facts.st_mode & 0o100))
             use = self._put(output.path, use, is_searched=True)
-            data = _beginning_of(output.path) if is_metrics_file(use.path) else b""
+            data = beginning_of(output.path) if is_metrics_file(use.path) else b""
         except (OSError, ThenceError) as error:
             self._problems.append(f"the output {use.path} could not be kept: {error}")
             return self._sniffed(change(use, why_not_kept="unreadable"), b"")
@@ -363,7 +362,7 @@ class _Gatherer:
             )
             self._metrics = {**metrics, **self._metrics}
             self._problems += [problem] if problem else []
-        return self._sniffed(use, _head(output.path))
+        return self._sniffed(use, head_of(output.path))
 
     def _store_documents(self) -> Iterator[FileUse]:
         read = {state.path for state in self._ledger.reads}
@@ -407,7 +406,7 @@ class _Gatherer:
         scrubbed = path.with_name(f"{name}.scrubbed")
         try:
             # Once more: a secret may have been learnt after it was printed.
-            if size <= _TEXT:
+            if size <= TEXT:
                 data = self._redactor.scrub_bytes(path.read_bytes())
                 return self._writer.put_bytes(data).digest
             self._scrub_file(path, scrubbed)
@@ -421,7 +420,7 @@ class _Gatherer:
     def _scrub_file(self, path: Path, target: Path) -> None:
         stream = Stream(self._redactor)
         with path.open("rb") as source, target.open("wb") as file:
-            while piece := source.read(_TEXT):
+            while piece := source.read(TEXT):
                 file.write(stream.feed(piece))
             file.write(stream.flush())
 
@@ -496,16 +495,3 @@ def _is_still_there(state: FileState) -> bool:
         return Signature.of(state.path.stat()) == state.signature
     except OSError:
         return False
-
-
-def _beginning_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_TEXT + 1)
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError:
-        return b""

@@ -20,7 +20,7 @@ from thence.errors import ThenceError
 from thence.execution.capture.states import Ledger
 from thence.execution.entries import append_once
 from thence.execution.gathering import Gathering, gather
-from thence.execution.patience import PATIENCE_S, within
+from thence.execution.patience import PATIENCE_S, patience_for, within
 from thence.execution.publishing import Publisher
 from thence.execution.sealing import conclude, seal
 from thence.execution.site import Site
@@ -34,6 +34,8 @@ from thence.vault.vault import Vault
 from thence.vault.worktree import Worktree
 
 __all__ = ["announce", "append_opened", "deliver", "finish", "release"]
+
+_PROJECT = "project.json"
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ def announce(
         quietly=quietly,
     )
     publisher.start()
-    appended = publisher.wait_opened(PATIENCE_S)
+    appended = publisher.wait_opened(patience_for(site.vault.store.url))
     if appended is None:
         _log.warning(
             "%s cannot be reached; %s is recorded here and will be published later",
@@ -107,13 +109,12 @@ def finish(site: Site, opened: Opened, end: End, ledger: Ledger) -> bool:
         return True
     publisher.stop()
     try:
-        if not publisher.is_reaching:
-            begun = within(
-                PATIENCE_S,
-                lambda: append_opened(site, opened.beginning),
-                doing=f"reach {site.vault.store.url}",
-            )
-            site.ingest(begun)
+        _reach(
+            site,
+            opened,
+            publisher,
+            ran_s=(end.ended - opened.beginning.opened.started).total_seconds(),
+        )
         seal(site, opened, end, ledger)
     except ThenceError as error:
         _hold(site, opened, end, ledger)
@@ -127,6 +128,23 @@ def finish(site: Site, opened: Opened, end: End, ledger: Ledger) -> bool:
         return False
     spool.discard()
     return True
+
+
+def _reach(site: Site, opened: Opened, publisher: Publisher, *, ran_s: float) -> None:
+    """See that the home answers before much is asked of it, each with a minute of retries.
+
+    Raises:
+        StorageError: It cannot be reached.
+        Denied: It may not be written to.
+    """
+    vault = site.vault
+    if publisher.opened is not None:
+        within(PATIENCE_S, lambda: vault.store.head(_PROJECT), url=vault.store.url)
+        return
+    # It was tried all the time: nobody waits longer for the home than for the program.
+    patience_s = min(PATIENCE_S, max(ran_s, 0.5))
+    begun = within(patience_s, lambda: append_opened(site, opened.beginning), url=vault.store.url)
+    site.ingest(begun)
 
 
 def release(opened: Opened) -> None:

@@ -151,7 +151,7 @@ class Publisher:
         """End; what is on its way gets a moment. What was not published will be sealed."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+            self._thread.join(_STOP_S if self.is_reaching else _LOOK_S / 10)
 
     def _work(self) -> None:
         with self._quietly():

@@ -25,7 +25,6 @@ from thence.model.records import (
     encode_lines,
 )
 from thence.vault.artifacts import Saved
-from thence.vault.hints import write_hint
 from thence.vault.logs import run_log
 from thence.vault.parallel import ahead
 from thence.vault.segments import Segments
@@ -181,9 +180,8 @@ def _leave_hints(
     site: Site, writer: Writer, files: Digest, contents: set[Digest], saved: list[Saved]
 ) -> None:
     """Say in which packs a fresh client finds what is sealed, before anything names it."""
-    store, directory = site.vault.store, site.vault.directory
-    before = directory.packs_with(one.raw for one in contents)
+    before = site.vault.directory.packs_with(one.raw for one in contents)
     hints = [(files, before.union(writer.packs))]
     hints += [(one.version.tree, {*writer.packs}) for one in saved if one.new]
-    for _ in ahead(lambda hint: write_hint(store, *hint), hints, at_once=_AT_ONCE):
+    for _ in ahead(lambda hint: site.vault.hint(*hint), hints, at_once=_AT_ONCE):
         pass
