@@ -14,6 +14,7 @@ from thence.index import runs as run_questions
 from thence.index import versions as version_questions
 from thence.index.views import RunDetail, VersionDetail
 from thence.model.names import ArtifactName, RunRef, VersionRef, is_path, parse_ref
+from thence.model.numbers import is_local
 from thence.vault import tree
 from thence.vault.artifacts import Draft
 from thence.vault.checkout import CheckedOut, check_out, select
@@ -268,6 +269,11 @@ def compare(site: Site, old: str, new: str) -> Diff:
     )
 
 
+def _lasting_name(version: VersionDetail) -> str:
+    """Its number, or where that is another one when it is pushed, its content."""
+    return version.tree.short if is_local(version.number) else version.label
+
+
 def roll_back(site: Site, name: str, ref: str) -> SavedVersion:
     """Make the content of an old version the latest one; nothing in the history is lost.
 
@@ -298,7 +304,7 @@ def roll_back(site: Site, name: str, ref: str) -> SavedVersion:
             version.tree,
             version.size_bytes,
             version.files,
-            note=f"rolled back to {version.label}",
+            note=f"rolled back to {_lasting_name(version)}",
             tags=version.tags,
             metrics=version.metrics,
             metadata=version.metadata,

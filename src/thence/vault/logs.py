@@ -161,7 +161,10 @@ class Logs:
             log: Which log.
             since: The number of an entry that is known to be there.
         """
-        low = max(since, self._tails.get(log) or self.known_tail(log))
+        low = max(since, self._tails.get(log, 0))
+        if not low and (known := self.known_tail(log)) and (found := self._last(log, known)):
+            self._tails[log] = found
+            return found
         step = 1
         while self._store.head(entry_key(log, low + step)) is not None:
             low += step
@@ -175,6 +178,19 @@ class Logs:
                 high = middle
         self._tails[log] = low
         return low
+
+    def _last(self, log: str, known: int) -> int:
+        """The number of the last entry, by a listing that begins at a known one.
+
+        0 where that one is not there: what was known is of another store, and an entry must not
+        come after a gap.
+        """
+        last = 0
+        for info in self._store.list(f"{log}/", after=entry_key(log, known - 1)):
+            if parse_entry_key(info.key) != (log, last + 1 if last else known):
+                break
+            last = last + 1 if last else known
+        return last
 
     def all(self, prefix: str = "refs/") -> Iterator[tuple[str, int]]:
         """Every entry below a prefix as (log, number), by one listing."""

@@ -4,7 +4,7 @@ What clones, mirrors and homes that move are made of. A log in the target is at 
 of the log in the source, byte for byte, and what it names is there.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby, islice
@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from thence.errors import AlreadyExists, DataDamaged, InvalidInput
 from thence.model.records import Entry, decode_entry
+from thence.vault.checkpoints import MIN_ENTRIES
 from thence.vault.layout import read_project
 from thence.vault.logs import entry_key
 from thence.vault.references import roots_of
@@ -43,6 +44,8 @@ _EVERYTHING = ("refs/",)
 # Entries that are in memory at the same time, and at most as many are read twice after a crash.
 _BATCH = 10_000
 _PARTIAL = "partial.json"
+# Entries of checkpoints that are kept until they are written, some 700 bytes each.
+_MOST_IN_MEMORY = 200_000
 _REMOTE_WORKERS = 16
 _LOCAL_WORKERS = 4
 
@@ -224,9 +227,12 @@ def mirror_entries(
     """
     total = Mirrored()
     damaged: dict[str, str] = {}
-    for batch in _batches(sorted(spans, key=lambda span: (rank(span.log), span.log))):
+    ordered = sorted(spans, key=lambda span: (rank(span.log), span.log))
+    known = _in_checkpoints(source, ordered)
+    for batch in _batches(ordered):
         _check(source, target, batch)
-        found = _read(source, [span for span in batch if span.log not in damaged], damaged)
+        left = [span for span in batch if span.log not in damaged]
+        found = _read(source, left, known, damaged)
         total = total.plus(
             copy_content(
                 source,
@@ -336,11 +342,32 @@ def _check(source: Vault, target: Vault, spans: Sequence[Span]) -> None:
             raise _diverged(source, target, log, number)
 
 
-def _read(source: Vault, spans: Sequence[Span], damaged: dict[str, str]) -> list[_Found]:
+def _in_checkpoints(source: Vault, spans: Sequence[Span]) -> dict[tuple[str, int], bytes]:
+    """Entries of the spans that need not be read one by one, where there are many."""
+    count = sum(span.last - span.after for span in spans)
+    if source.checkpoints is None or not MIN_ENTRIES <= count <= _MOST_IN_MEMORY:
+        return {}
+    wanted = {span.log: span for span in spans}
+    found = {}
+    for log, number, data in source.checkpoints.entries():
+        span = wanted.get(log)
+        if data is not None and span is not None and span.after < number <= span.last:
+            found[log, number] = data
+    return found
+
+
+def _read(
+    source: Vault,
+    spans: Sequence[Span],
+    known: Mapping[tuple[str, int], bytes],
+    damaged: dict[str, str],
+) -> list[_Found]:
     """The entries of the spans; where one cannot be read, its log ends before it."""
     wanted = [(log, number) for log, after, last in spans for number in range(after + 1, last + 1)]
+    others = source.numbered.read_many(place for place in wanted if place not in known)
     found = []
-    for log, number, data in source.numbered.read_many(wanted):
+    for log, number in wanted:
+        data = known[log, number] if (log, number) in known else next(others)[2]
         if log in damaged:
             continue
         entry = None if data is None else _readable(data)

@@ -331,3 +331,26 @@ def test_others_that_are_always_faster(store: MemoryStore) -> None:
         new_logs(store).append_if(LOG, decide, by="me")
     assert count == 1000
     assert "slow" not in reasons(other)
+
+
+def test_what_is_known_of_a_log_spares_looking_for_its_end() -> None:
+    store = MemoryStore()
+    writer = new_logs(store)
+    for number in range(40):
+        writer.append(LOG, record(f"r{number}"), by="ann")
+    trace = Trace(store)
+    logs = new_logs(trace)
+    logs.known_tail = lambda log: 38
+    assert logs.tail(LOG) == 40
+    assert {name: one.calls for name, one in trace.counters.items()} == {"list": 1}
+    assert logs.append(LOG, record("next"), by="bob").number == 41
+
+
+@pytest.mark.parametrize("known", [3, 1_000_000])
+def test_what_is_known_of_another_log_leaves_no_gap(known: int) -> None:
+    store = MemoryStore()
+    new_logs(store).append(LOG, record("first"), by="ann")
+    logs = new_logs(store)
+    logs.known_tail = lambda log: known
+    assert logs.append(LOG, record("second"), by="bob").number == 2
+    assert reasons(logs) == ["first", "second"]

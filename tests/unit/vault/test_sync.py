@@ -1,6 +1,7 @@
 """Clones and their home: what is pulled, pushed, numbered, and what does not fit."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
 from thence.testing.faulty import WRITES, Fault, FaultyStore, Rule
 from thence.vault import sync
+from thence.vault.checkpoints import Line
 from thence.vault.conflicts import ConflictingMove, ConflictingVersions, drop, list_conflicts
 from thence.vault.layout import make_project
 from thence.vault.logs import run_log, versions_log
 from thence.vault.pushing import push
+from thence.vault.vault import Vault
 
 
 @pytest.fixture(params=[False, True], ids=["folder", "bucket"])
@@ -432,3 +435,23 @@ def test_names_are_never_there_before_their_bytes(tmp_path: Path) -> None:
     home.save("data", b"three")
     ann.push()
     assert len(seen) == 1 + 1 + 2 + 2
+
+
+def test_a_clone_of_many_entries_reads_them_from_a_checkpoint(tmp_path: Path) -> None:
+    team = Team(tmp_path, remote=True)
+    home = team.at_home()
+    home.save("data", b"one")
+    edit = ArtifactEdit(artifact=ArtifactName("data"), description="once more")
+    for _ in range(300):
+        home.artifacts.edit(ArtifactName("data"), edit)
+    assert home.vault.checkpoints is not None
+    entries = home.vault.numbered.read_many(home.vault.numbered.all())
+    lines = [Line(log, number, data) for log, number, data in entries if number != 77]
+    home.vault.checkpoints.write(lines, after=None, through=datetime.now(UTC))
+    home.artifacts.edit(ArtifactName("data"), edit)
+    trace = Trace(team.home)
+    member = Member("ann", Vault(MemoryStore(), tmp_path / "c", clone=True), team.home_vault(trace))
+    member.pull()
+    same(home, member)
+    # The number that the checkpoint lacks, and what came after it was written.
+    assert sum(one.name == "get" and "refs/" in one.key for one in trace.operations) == 2
