@@ -97,7 +97,7 @@ def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
     output.record("push", {"entries": pushed.entries, "sent_bytes": pushed.sent_bytes})
     if pushed.entries:
         versions = human.count(len(pushed.versions), "version")
-        text = f"pushed {versions}, {pushed.entries:,} log entries in all"
+        text = f"pushed {versions}, {_entries(pushed.entries)} in all"
         output.done(f"{text}: {human.size(pushed.sent_bytes)} sent")
     else:
         output.done("nothing to push" if not pushed.conflicts else "nothing was pushed")
@@ -117,7 +117,7 @@ def mirror(invocation: Invocation, *, url: str) -> None:
         done = project.mirror(url, progress=tell)
     output = invocation.output
     output.record("mirror", {"url": url, **done._asdict()})
-    text = f"{url} mirrors this project: {done.entries:,} new log entries"
+    text = f"{url} mirrors this project: {_entries(done.entries, 'new ')}"
     output.done(f"{text}, {human.size(done.sent_bytes)} sent")
 
 
@@ -172,7 +172,7 @@ def pull(invocation: Invocation, *, only: tuple[str, ...]) -> None:
     output = invocation.output
     output.record("pull", pulled._asdict())
     if pulled.entries or pulled.contents:
-        text = f"pulled {pulled.entries:,} new log entries"
+        text = f"pulled {_entries(pulled.entries, 'new ')}"
         output.done(f"{text}: {human.size(pulled.size_bytes)} of content fetched")
     else:
         output.done("nothing new")
@@ -180,6 +180,10 @@ def pull(invocation: Invocation, *, only: tuple[str, ...]) -> None:
     for item in project.outbox():
         if item.conflict:
             output.warn(f"{item.ref} was {item.text} here. {item.conflict} See: thence outbox list")
+
+
+def _entries(amount: int, which: str = "") -> str:
+    return f"{amount:,} {which}log entr{'y' if amount == 1 else 'ies'}"
 
 
 def _warn_of_damage(invocation: Invocation, pulled: "Pulled") -> None:

@@ -114,7 +114,7 @@ def drop(site: Site, ref: str) -> list[WaitingItem]:
         raise NotFound(
             f"nothing called {ref} waits",
             why="It was pushed, dropped before, or never made here.",
-            hint="See what waits: thence outbox",
+            hint="See what waits: thence outbox list",
             about=ref,
         )
     for item in reversed(chosen):
