@@ -45,10 +45,10 @@ from thence.store.local import LocalStore
 from thence.vault import tree
 from thence.vault.hints import write_hint
 from thence.vault.layout import make_project
+from thence.vault.live_segments import Piece, Pulse, Segments
 from thence.vault.logs import alias_log, edits_log, entry_key, run_log, versions_log
 from thence.vault.pack import parse_pack_key, read_directory
 from thence.vault.segment import Segment, combine, of_packs
-from thence.vault.segments import Piece, Pulse, Segments
 from thence.vault.tree import TreeEntry
 from thence.vault.vault import Vault
 

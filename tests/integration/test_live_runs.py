@@ -22,8 +22,8 @@ from thence.model.records import FileRole, Finding, RunOpened, RunSealed, RunSta
 from thence.project import Project
 from thence.store.local import LocalStore
 from thence.store.wrap import Trace
+from thence.vault.live_segments import Segments
 from thence.vault.logs import run_log
-from thence.vault.segments import Segments
 from wire import wire_to
 from workshop import Workshop, environment, seal_of
 

@@ -24,8 +24,8 @@ from thence.model.records import (
     decode_entry,
     decode_lines,
 )
+from thence.vault.live_segments import Segments
 from thence.vault.logs import run_log
-from thence.vault.segments import Segments
 
 __all__ = ["Follower", "Live", "detail", "look", "with_live"]
 

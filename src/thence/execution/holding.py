@@ -26,9 +26,9 @@ from thence.execution.sealing import conclude, seal
 from thence.execution.site import Site
 from thence.execution.spool import Beginning, End, Opened, Spool
 from thence.store.local import LocalStore
+from thence.vault.live_segments import Segments
 from thence.vault.logs import Appended, run_log
 from thence.vault.references import Root, RootKind
-from thence.vault.segments import Segments
 from thence.vault.transfer import transfer
 from thence.vault.vault import Vault
 from thence.vault.worktree import Worktree

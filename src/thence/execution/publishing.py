@@ -22,8 +22,8 @@ from thence.execution.patience import is_passing
 from thence.execution.relearning import scrub_logged
 from thence.model import codec
 from thence.model.ids import RunId
+from thence.vault.live_segments import Piece, Pulse, Segments
 from thence.vault.logs import Appended
-from thence.vault.segments import Piece, Pulse, Segments
 
 __all__ = ["EVERY_S", "Publisher", "clear"]
 

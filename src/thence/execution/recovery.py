@@ -30,8 +30,8 @@ from thence.execution.site import Site
 from thence.execution.spool import Beginning, End, Opened, Spool, spools, sweep
 from thence.model.ids import RunId
 from thence.model.records import RunOpened, RunSealed, RunStatus, SensorReport
+from thence.vault.live_segments import Segments
 from thence.vault.logs import run_log
-from thence.vault.segments import Segments
 
 __all__ = ["Waiting", "recover", "recover_from_segments", "waiting"]
 

@@ -25,9 +25,9 @@ from thence.model.records import (
     encode_lines,
 )
 from thence.vault.artifacts import Saved
+from thence.vault.live_segments import Segments
 from thence.vault.logs import run_log
 from thence.vault.parallel import ahead
-from thence.vault.segments import Segments
 from thence.vault.worktree import Worktree
 from thence.vault.writer import Writer
 

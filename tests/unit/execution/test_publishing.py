@@ -18,8 +18,8 @@ from thence.model.records import Host, RunOpened, decode_entry, encode_entry
 from thence.store.base import Store
 from thence.store.memory import MemoryStore
 from thence.testing.faulty import WRITES, Fault, FaultyStore, Rule
+from thence.vault.live_segments import Segments
 from thence.vault.logs import Appended
-from thence.vault.segments import Segments
 
 RUN = RunId("0123456789abcdef0123")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

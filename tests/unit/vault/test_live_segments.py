@@ -6,7 +6,7 @@ from thence.errors import DataDamaged, StorageError
 from thence.model.ids import RunId
 from thence.store.memory import MemoryStore
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault.segments import Piece, Segments
+from thence.vault.live_segments import Piece, Segments
 
 RUN = RunId("0123456789abcdef0123")
 OTHER = RunId("1123456789abcdef0123")
