@@ -18,7 +18,8 @@ from thence.errors import (
     StorageError,
     ThenceError,
 )
-from thence.store.bucket import HTTP_OPTIONS, NO_RETRIES, BucketStore, Clients
+from thence.store.bucket import BucketStore
+from thence.store.clients import NO_RETRIES, certificates, make_clients
 from thence.store.service_failures import Failure
 
 __all__ = ["open_azure"]
@@ -137,12 +138,14 @@ def open_azure(
         prefix: What keys in the container begin with; may be empty.
         options: `account` and `endpoint`.
         url: The URL, without secrets.
-        environment: Where `AZURE_…` variables are.
+        environment: Where `AZURE_…` variables are, and `SSL_CERT_FILE`.
 
     Raises:
         MissingExtra: obstore is not installed.
         InvalidInput: No account is named, or an option or variable cannot be understood.
         Denied: Credentials would go to a server that is none of Azure's.
+        NotFound: The file of certificates in SSL_CERT_FILE is not there.
+        StorageError: That file cannot be read.
     """
     try:
         import obstore.store
@@ -156,18 +159,15 @@ def open_azure(
     settings = _settings(options, environment, url)
     config: Any = {"disable_tagging": True, **settings.config}
 
-    def client(read_timeout: str) -> Any:
-        http: Any = {
-            **HTTP_OPTIONS,
-            "read_timeout": read_timeout,
-            "allow_http": bool(settings.endpoint and settings.endpoint.startswith("http://")),
-        }
+    roots = certificates(environment, "SSL_CERT_FILE")
+
+    def client(http: Any) -> Any:
         return obstore.store.AzureStore(
             container, config=config, client_options=http, retry_config=NO_RETRIES
         )
 
     return _AzureStore(
-        lambda: Clients(quick=client("60s"), patient=client("15min")),
+        lambda: make_clients(client, endpoint=settings.endpoint, roots=roots),
         url=url,
         bucket=container,
         prefix=prefix,

@@ -10,14 +10,7 @@ from typing import Any, TypeVar
 
 from thence.errors import AlreadyExists, InvalidInput, NotFound, StorageError, ThenceError
 from thence.store.base import Bytes, ObjectInfo, check_key
-from thence.store.clients import (
-    HTTP_OPTIONS,
-    NO_RETRIES,
-    Clients,
-    certificates,
-    is_forked,
-    note_use,
-)
+from thence.store.clients import Clients, is_forked, note_use
 from thence.store.failures import failures_of
 from thence.store.key_order import in_order, is_key, just_before, key_before, sure_start
 from thence.store.service_failures import (
@@ -28,7 +21,7 @@ from thence.store.service_failures import (
     without_addresses,
 )
 
-__all__ = ["HTTP_OPTIONS", "LARGE_BYTES", "NO_RETRIES", "BucketStore", "Clients", "certificates"]
+__all__ = ["LARGE_BYTES", "BucketStore"]
 
 _T = TypeVar("_T")
 _MIB = 1 << 20

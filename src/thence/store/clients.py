@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,15 @@ from thence.store.failures import failures_of
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["HTTP_OPTIONS", "NO_RETRIES", "Clients", "certificates", "is_forked", "note_use"]
+__all__ = [
+    "HTTP_OPTIONS",
+    "NO_RETRIES",
+    "Clients",
+    "certificates",
+    "is_forked",
+    "make_clients",
+    "note_use",
+]
 
 HTTP_OPTIONS: Any = {
     "connect_timeout": "10s",
@@ -47,21 +55,22 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def certificates(environment: Mapping[str, str]) -> dict[str, bytes]:
+def certificates(environment: Mapping[str, str], *names: str) -> dict[str, bytes]:
     """Options of obstore's HTTP client: authorities to trust beside those that everybody does.
 
     obstore reads none of the variables with which other tools are told.
 
     Args:
-        environment: Where `AWS_CA_BUNDLE` and `SSL_CERT_FILE` may be.
+        environment: Of this process.
+        names: Variables that may name the file; the first that does counts.
 
     Raises:
         NotFound: There is no such file.
         Denied: It may not be read.
         StorageError: It cannot be read.
     """
-    path = environment.get("AWS_CA_BUNDLE") or environment.get("SSL_CERT_FILE")
-    if not path:
+    path = next(filter(None, map(environment.get, names)), None)
+    if path is None:
         return {}
     with failures_of(f"cannot read the certificates in {path!r}", about=path):
         return {"root_certificate": Path(path).read_bytes()}
@@ -80,3 +89,27 @@ class Clients(NamedTuple):
 
     quick: "ObjectStore"
     patient: "ObjectStore"
+
+
+def make_clients(
+    make: Callable[[Any], "ObjectStore"], *, endpoint: str | None, roots: Mapping[str, bytes]
+) -> Clients:
+    """Both clients of a bucket.
+
+    Args:
+        make: Makes one with these options of the HTTP client.
+        endpoint: The address of the service; None for the usual one, which has TLS.
+        roots: What `certificates` found.
+    """
+
+    def client(read_timeout: str) -> "ObjectStore":
+        return make(
+            {
+                **HTTP_OPTIONS,
+                **roots,
+                "read_timeout": read_timeout,
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+            }
+        )
+
+    return Clients(quick=client("60s"), patient=client("15min"))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from thence.errors import Denied, InvalidInput, MissingExtra, StorageError, ThenceError
 from thence.store.bucket import BucketStore
-from thence.store.clients import HTTP_OPTIONS, NO_RETRIES, Clients, certificates
+from thence.store.clients import NO_RETRIES, certificates, make_clients
 from thence.store.service_failures import Failure
 
 if TYPE_CHECKING:
@@ -116,15 +116,9 @@ def open_s3(
         # The second name wins in obstore, and would be read from the environment.
         config |= {"endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
 
-    roots = certificates(environment)
+    roots = certificates(environment, "AWS_CA_BUNDLE", "SSL_CERT_FILE")
 
-    def client(read_timeout: str) -> Any:
-        http: Any = {
-            **HTTP_OPTIONS,
-            **roots,
-            "read_timeout": read_timeout,
-            "allow_http": bool(endpoint and endpoint.startswith("http://")),
-        }
+    def client(http: Any) -> Any:
         return obstore.store.S3Store(
             bucket,
             config=config,
@@ -134,7 +128,7 @@ def open_s3(
         )
 
     return BucketStore(
-        lambda: Clients(quick=client("60s"), patient=client("15min")),
+        lambda: make_clients(client, endpoint=endpoint, roots=roots),
         url=url,
         bucket=bucket,
         prefix=prefix,

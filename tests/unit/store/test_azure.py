@@ -1,6 +1,7 @@
 """Which account, endpoint and credentials a store in Azure uses, and what it makes of refusals."""
 
 import base64
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +112,19 @@ def test_what_cannot_be_understood() -> None:
     assert "not a key!" not in str(caught.value)
     with pytest.raises(InvalidInput):
         _settings({"account": "acme", "endpoint": "ftp://x"}, {"AZURE_STORAGE_KEY": _KEY}, _URL)
+
+
+def test_an_authority_of_ones_own_is_trusted(tmp_path: Path) -> None:
+    environment = {
+        "AZURE_STORAGE_CONNECTION_STRING": _CONNECTION,
+        "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+    }
+    with pytest.raises(NotFound, match="cannot read the certificates"):
+        open_azure("container", "", {}, _URL, environment=environment)
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    store = open_azure("container", "", {}, _URL, environment=environment)
+    with pytest.raises(InvalidInput, match=r"cannot use .*: its settings are refused"):
+        store.get("a")
 
 
 def _failure(action: str, status: int | None, code: str, raw: str = "") -> Failure:
