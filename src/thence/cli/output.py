@@ -110,10 +110,10 @@ class Output:
 
     @staticmethod
     def _json(stream: TextIO, kind: str, value: Any, more: dict[str, Any]) -> None:
-        from thence.cli.plain import dumps, plain
+        from thence.cli.plain import dumps, named, plain
 
         fields = {} if value is None else plain(value)
-        _write(stream, dumps({"type": kind, **fields, **more}) + "\n")
+        _write(stream, dumps({"type": kind, **fields, **named(more)}) + "\n")
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -11,8 +11,11 @@ import msgspec
 
 from thence.index.views import RunSummary, VersionSummary
 from thence.model.codec import format_time
+from thence.model.numbers import is_local, label
 
-__all__ = ["dumps", "plain", "run_fields", "version_fields"]
+__all__ = ["dumps", "named", "plain", "run_fields", "version_fields"]
+
+_NUMBERS = {"latest", "number", "version"}
 
 
 def plain(value: Any) -> Any:
@@ -34,11 +37,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_time(value)
     if isinstance(value, msgspec.Struct):
-        return {field: plain(getattr(value, field)) for field in value.__struct_fields__}
+        return named({field: getattr(value, field) for field in value.__struct_fields__})
     if isinstance(value, Mapping):
         return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {field: plain(getattr(value, field)) for field in value._fields}
+        return named(dict(zip(value._fields, value, strict=True)))
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return plain(str(value))
@@ -62,6 +65,16 @@ def _name(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
+
+
+def named(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as JSON has them; a version that waits in the outbox is `local.1` and no number."""
+    return {
+        name: label(value)
+        if name in _NUMBERS and type(value) is int and is_local(value)
+        else plain(value)
+        for name, value in fields.items()
+    }
 
 
 def dumps(value: Any) -> str:

@@ -39,9 +39,9 @@ _SHOWN = 20
     help="Fetch the content of this version and of the run that made it alone; repeatable.",
 )
 def clone(invocation: Invocation, *, url: str, folder: str | None, only: tuple[str, ...]) -> None:
-    """Copy a project from a store, to work with it here, also without a network.
+    """Copy a project from a store.
 
-    What is saved in a clone waits in its outbox until `thence push` brings it home, where it gets
+    One works with the copy here, also without a network. What is saved in a clone waits in its outbox until `thence push` brings it home, where it gets
     its number. FOLDER is named like the end of the URL, if none is given. A clone that was cut goes
     on when the command is repeated.
     """
@@ -71,9 +71,9 @@ def _name_of(url: str) -> str:
 @click.argument("url", metavar="URL", required=False)
 @click.option("--dry-run", is_flag=True, help="Only say what waits.")
 def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
-    """Send home what was saved in this clone; the home gives the version numbers.
+    """Send home what was saved in this clone.
 
-    With a URL of an empty store the project moves there: that store becomes its home, and this
+    The home gives the version numbers. With a URL of an empty store the project moves there: that store becomes its home, and this
     folder a clone of it. What does not fit what others did meanwhile is reported and goes on
     waiting, everything else is sent.
     """
@@ -107,9 +107,9 @@ def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
 @verb("mirror", examples=["thence mirror s3://backup/team"], statuses=(4, 5, 6))
 @click.argument("url", metavar="URL")
 def mirror(invocation: Invocation, *, url: str) -> None:
-    """Copy the whole project into another store, to be read there, or bring the copy up to date.
+    """Copy the project into another store, to be read.
 
-    A mirror is what it is a copy of, byte for byte: numbers, history, content. Nothing can be saved
+    A copy that is there is brought up to date. A mirror is what it is a copy of, byte for byte: numbers, history, content. Nothing can be saved
     in it. What waits in the outbox of a clone is not copied.
     """
     project = invocation.project()
