@@ -110,7 +110,7 @@ def seaweed(folder: Path | None = None, *, metrics: bool = False) -> Iterator[S3
 
     Args:
         folder: Where it keeps what it holds.
-        metrics: Have it count requests and bytes.
+        metrics: Have it count requests and bytes, and give it the room that a benchmark needs.
     """
     with tempfile.TemporaryDirectory(prefix="weed-", dir=folder) as name:
         root = Path(name)
@@ -135,7 +135,8 @@ def seaweed(folder: Path | None = None, *, metrics: bool = False) -> Iterator[S3
             f"-filer.localSocket={root / 'filer.sock'}",
             "-s3", f"-s3.port={ports[0]}", f"-s3.port.grpc={ports[7]}",
             "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={root / 's3.json'}",
-            "-volume.max=0", "-master.volumeSizeLimitMB=64", "-webdav=false",
+            "-volume.max=0", f"-master.volumeSizeLimitMB={1024 if metrics else 64}",
+            "-webdav=false",
             "-master.telemetry=false",  # it would report to its makers
             *([f"-metricsPort={ports[8]}"] if metrics else []),
         ]  # fmt: skip
@@ -152,6 +153,6 @@ def seaweed(folder: Path | None = None, *, metrics: bool = False) -> Iterator[S3
             return True
 
         # Its Go runtime would keep what it once used; tests need little.
-        env = {"GOMEMLIMIT": "200MiB", "GOGC": "50"}
+        env = {} if metrics else {"GOMEMLIMIT": "200MiB", "GOGC": "50"}
         with running(command, ready=ready, log=root / "log", env=env):
             yield server

@@ -315,7 +315,9 @@ class _Transfer:
     @cached_property
     def _same_cuts(self) -> bool:
         """Whether both projects cut contents in the same way, so that chunks can be shared."""
-        return _chunking(self._source) == _chunking(self._target)
+        theirs = _chunking(self._target)
+        # What is no project yet gets the source's project.json last, when all content is there.
+        return not theirs or _chunking(self._source) == theirs
 
     def _move(self, wanted: Iterable[bytes]) -> None:
         """Put contents that the target does not have."""

@@ -146,6 +146,23 @@ def test_blocks_are_not_compressed_again(
     assert stored(target) == stored(source)
 
 
+def test_a_store_that_is_no_project_yet_gets_blocks_as_they_are(
+    source: Vault,
+    target: Vault,
+    random_bytes: RandomBytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_project(source.store, project_id="p", now=NOW)  # the target gets it last
+    (large,) = put(source, random_bytes(2 << 20))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("compressed again")
+
+    monkeypatch.setattr(lane_module.Lane, "_compress", refuse)
+    transfer(source, target, [content(large)])
+    assert stored(target) == stored(source)
+
+
 def stored(vault: Vault) -> set[tuple[bytes, bytes]]:
     """Every id with the block that it is stored in."""
     found = set()
