@@ -41,9 +41,9 @@ _SHOWN = 20
 def clone(invocation: Invocation, *, url: str, folder: str | None, only: tuple[str, ...]) -> None:
     """Copy a project from a store.
 
-    One works with the copy here, also without a network. What is saved in a clone waits in its outbox until `thence push` brings it home, where it gets
-    its number. FOLDER is named like the end of the URL, if none is given. A clone that was cut goes
-    on when the command is repeated.
+    One works with the copy here, also without a network. What is saved in a clone waits in its
+    outbox until `thence push` brings it home, where it gets its number. FOLDER is named like the
+    end of the URL, if none is given. A clone that was cut goes on when the command is repeated.
     """
     from thence.project import Project
 
