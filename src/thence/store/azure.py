@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from thence.errors import (
-    AlreadyExists,
     Denied,
     InvalidInput,
     MissingExtra,
-    NotFound,
     StorageError,
     ThenceError,
 )
+from thence.store.base import no_object, taken
 from thence.store.bucket import BucketStore
 from thence.store.clients import NO_RETRIES, certificates, make_clients
 from thence.store.service_failures import Failure
@@ -84,7 +83,7 @@ class _AzureStore(BucketStore):
 
     def _create_in_parts(self, key: str, data: bytes | memoryview | Path) -> None:
         if self.head(key) is not None:  # before gigabytes go up for nothing
-            raise AlreadyExists(f"there is an object {key!r} already", about=key)
+            raise taken(key)
         self._put_if_free(key, self._path(key), data)  # type: ignore[arg-type]
 
     def _download(self, path: str, wanted: Any) -> bytes:
@@ -327,10 +326,10 @@ def _describe(failure: Failure, settings: _Settings) -> ThenceError | None:
     if in_batch := _DELETED_IN_BATCH.search(failure.raw):  # has a status of its own
         failure = failure._replace(status=int(in_batch[2]), message=in_batch[1])
     if failure.code == "BlobNotFound" or (in_batch and failure.status == 404):
-        return NotFound(f"no object {failure.key!r}", why=f"Not in {failure.url}.", about=about)
+        return no_object(failure.key, failure.url)
     creates = failure.action.startswith("create")
     if failure.code in _TAKEN_CODES | (_KEPT_CODES if creates else frozenset()):
-        return AlreadyExists(f"there is an object {failure.key!r} already", about=about)
+        return taken(failure.key)
     if failure.code in _KEPT_CODES or (in_batch and "immutable" in failure.message):
         return Denied(
             what,

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from thence.errors import InvalidInput
+from thence.errors import AlreadyExists, InvalidInput, NotFound
 
-__all__ = ["Bytes", "ObjectInfo", "Store", "check_key"]
+__all__ = ["Bytes", "ObjectInfo", "Store", "check_key", "no_object", "taken"]
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -126,3 +126,13 @@ def check_key(key: str) -> str:
     ):
         raise InvalidInput(f"not a key: {key!r}", why="Keys are relative paths of plain segments.")
     return key
+
+
+def no_object(key: str | None, url: str) -> NotFound:
+    """The error for a key at which a store has nothing."""
+    return NotFound(f"no object {key!r}", why=f"Not in {url}.", about=key)
+
+
+def taken(key: str | None) -> AlreadyExists:
+    """The error for a key that somebody has."""
+    return AlreadyExists(f"there is an object {key!r} already", about=key)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from thence.errors import AlreadyExists, InvalidInput, NotFound, StorageError, ThenceError
-from thence.store.base import Bytes, ObjectInfo, check_key
+from thence.store.base import Bytes, ObjectInfo, check_key, no_object, taken
 from thence.store.clients import Clients, is_forked, note_use
 from thence.store.failures import failures_of
 from thence.store.key_order import in_order, is_key, just_before, key_before, sure_start
@@ -311,7 +311,7 @@ class BucketStore:
     def _size(self, key: str) -> int:
         info = self.head(key)
         if info is None:
-            raise NotFound(f"no object {key!r}", why=f"Not in {self._url}.", about=key)
+            raise no_object(key, self._url)
         return info.size_bytes
 
     def _download(self, path: str, wanted: Any) -> bytes:
@@ -383,7 +383,7 @@ class BucketStore:
         import obstore
 
         if self.head(key) is not None:  # before gigabytes go up for nothing
-            raise AlreadyExists(f"there is an object {key!r} already", about=key)
+            raise taken(key)
         action = f"create {key!r}"
         temporary = f"{self._root}{_TEMPORARY}{self._token()}"
         client = self._clients.patient
@@ -432,15 +432,8 @@ class BucketStore:
         raise self._error(failure)
 
     def _failure(self, error: Exception, action: str, key: str | None, *, writes: bool) -> Failure:
-        failure = parse_failure(
-            error,
-            action=action,
-            key=key,
-            url=self._url,
-            bucket=self._bucket,
-            writes=writes,
-            reached=self._reached,
-        )
+        tried = Failure(action, key, self._url, self._bucket, writes, self._reached)
+        failure = parse_failure(error, tried)
         self._reached = self._reached or failure.status is not None
         if failure.status is None and isinstance(error, FileNotFoundError):
             failure = failure._replace(status=404)

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from thence.errors import (
-    AlreadyExists,
     InvalidInput,
     NotFound,
     StorageError,
     ThenceError,
 )
-from thence.store.base import Bytes, ObjectInfo, check_key
+from thence.store.base import Bytes, ObjectInfo, check_key, no_object, taken
 from thence.store.failures import failures_of
 from thence.store.gcs_connection import GcsLink, connect, require_library
 from thence.store.gcs_failures import describe_answer, describe_exception, said_in
@@ -268,14 +267,14 @@ class GcsStore:
                 )
             except PreconditionFailed:
                 self._bucket_seen = True
-                raise _taken(key) from None
+                raise taken(key) from None
         self._bucket_seen = True
 
     def _put_large(self, key: str, body: Any, action: str, *, only_if_free: bool) -> None:
         from google.api_core.exceptions import PreconditionFailed
 
         if only_if_free and self.head(key) is not None:  # before gigabytes go up for nothing
-            raise _taken(key)
+            raise taken(key)
         with self._asking(f"{action} {key!r}", key, writes=True) as link:
             blob = link.bucket.blob(self._root + key)
             blob.crc32c = body.crc32c
@@ -289,12 +288,12 @@ class GcsStore:
                     retry=None,
                 )
             except PreconditionFailed:
-                raise _taken(key) from None
+                raise taken(key) from None
             self._bucket_seen = True
             upload = Upload(link.http, address, body, timeout_s=_TIMEOUT_S, sleep=self._sleep)
             answer = upload.run()
         if answer.status_code == 412:
-            raise _taken(key)
+            raise taken(key)
         if answer.status_code not in {200, 201}:
             action = f"{action} {key!r}"
             raise self._refusal(answer.status_code, answer.content, action, key, writes=True)
@@ -379,7 +378,7 @@ class GcsStore:
 
     def _not_found(self, key: str) -> NotFound:
         self._check_bucket()
-        return NotFound(f"no object {key!r}", why=f"Not in {self._url}.", about=key)
+        return no_object(key, self._url)
 
     def _cut_short(self, action: str, key: str, why: str) -> StorageError:
         return StorageError(
@@ -398,18 +397,8 @@ class GcsStore:
         return describe_answer(failure._replace(status=status, code=code, message=message))
 
     def _failure(self, action: str, key: str | None, *, writes: bool) -> Failure:
-        return Failure(
-            action=action,
-            key=key,
-            url=self._url,
-            bucket=self._bucket,
-            writes=writes,
-            reached=self._reached or self._bucket_seen,
-            status=None,
-            code="",
-            message="",
-            raw="",
-        )
+        reached = self._reached or self._bucket_seen
+        return Failure(action, key, self._url, self._bucket, writes, reached)
 
     @contextmanager
     def _asking(self, action: str, key: str | None, *, writes: bool = False) -> Iterator[GcsLink]:
@@ -472,7 +461,3 @@ def open_gcs(bucket: str, prefix: str, options: Mapping[str, str], url: str) -> 
         endpoint=endpoint.rstrip("/") if endpoint else None,
         project=options.get("project") or None,
     )
-
-
-def _taken(key: str) -> AlreadyExists:
-    return AlreadyExists(f"there is an object {key!r} already", about=key)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from thence.errors import Denied, InvalidInput, NotFound, StorageError
-from thence.store.base import Bytes, ObjectInfo, check_key
+from thence.store.base import Bytes, ObjectInfo, check_key, no_object, taken
 from thence.store.failures import failures_of
-from thence.store.publish import Source, both, link_if_free, move_if_free, put_over, taken
+from thence.store.publish import Source, both, link_if_free, move_if_free, put_over
 
 __all__ = ["LocalStore"]
 
@@ -326,9 +326,7 @@ class LocalStore:
                     raise FileNotFoundError  # noqa: TRY301
                 yield file
             except (FileNotFoundError, NotADirectoryError) as error:
-                raise NotFound(
-                    f"no object {key!r}", why=f"Not in {self.url}.", about=key
-                ) from error
+                raise no_object(key, self.url) from error
             finally:
                 if file >= 0:
                     os.close(file)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from thence.errors import AlreadyExists, InvalidInput, NotFound
-from thence.store.base import Bytes, ObjectInfo, check_key
+from thence.errors import InvalidInput
+from thence.store.base import Bytes, ObjectInfo, check_key, no_object, taken
 from thence.store.failures import failures_of
 
 __all__ = ["MemoryStore"]
@@ -75,7 +75,7 @@ class MemoryStore:
         """
         found = self._objects.get(check_key(key))
         if found is None:
-            raise NotFound(f"no object {key!r}", why=f"Not in {self.url}.", about=key)
+            raise no_object(key, self.url)
         return found.data
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
@@ -103,7 +103,7 @@ class MemoryStore:
         data = b"".join(parts)
         with self._lock:
             if key in self._objects:
-                raise AlreadyExists(f"there is an object {key!r} already", about=key)
+                raise taken(key)
             self._put(key, data)
 
     def create_from_file(self, key: str, path: Path) -> None:
@@ -118,7 +118,7 @@ class MemoryStore:
         """
         check_key(key)
         if key in self._objects:
-            raise AlreadyExists(f"there is an object {key!r} already", about=key)
+            raise taken(key)
         with failures_of(f"cannot read {str(path)!r}", about=str(path)):
             data = path.read_bytes()
         self.create(key, [data])

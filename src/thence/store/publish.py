@@ -8,9 +8,10 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from thence.errors import AlreadyExists, InvalidInput, StorageError
+from thence.errors import InvalidInput, StorageError
+from thence.store.base import taken
 
-__all__ = ["Source", "both", "link_if_free", "move_if_free", "put_over", "taken"]
+__all__ = ["Source", "both", "link_if_free", "move_if_free", "put_over"]
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _RENAME_NOREPLACE = 1  # linux/fs.h
@@ -29,11 +30,6 @@ class Source(NamedTuple):
     folder: int | None
     path: bytes
     file: int
-
-
-def taken(key: str) -> AlreadyExists:
-    """The error for a key that somebody has."""
-    return AlreadyExists(f"there is an object {key!r} already", about=key)
 
 
 def both(key: str) -> InvalidInput:

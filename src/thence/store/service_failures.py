@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from thence.errors import AlreadyExists, Denied, NotFound, StorageError, ThenceError
+from thence.errors import Denied, StorageError, ThenceError
+from thence.store.base import no_object, taken
 
 __all__ = [
     "Describe",
@@ -78,10 +79,10 @@ class Failure(NamedTuple):
     bucket: str
     writes: bool
     reached: bool
-    status: int | None
-    code: str
-    message: str
-    raw: str
+    status: int | None = None
+    code: str = ""
+    message: str = ""
+    raw: str = ""
 
     @property
     def what(self) -> str:
@@ -102,28 +103,18 @@ Describe: TypeAlias = Callable[[Failure], ThenceError | None]
 """What an adapter knows about the codes of its service; None where it knows nothing special."""
 
 
-def parse_failure(
-    error: Exception,
-    *,
-    action: str,
-    key: str | None,
-    url: str,
-    bucket: str,
-    writes: bool,
-    reached: bool,
-) -> Failure:
-    """Take apart what obstore raised; its exceptions hold all they know in their text."""
+def parse_failure(error: Exception, failure: Failure) -> Failure:
+    """Take apart what obstore raised; its exceptions hold all they know in their text.
+
+    Args:
+        error: What was raised.
+        failure: What was tried; the rest of it is filled in.
+    """
     raw = str(error)
     found = _STATUS.search(raw)
     body = found.group(2) if found else ""
     code, message = _CODE.search(body), _MESSAGE.search(body)
-    return Failure(
-        action=action,
-        key=key,
-        url=url,
-        bucket=bucket,
-        writes=writes,
-        reached=reached,
+    return failure._replace(
         status=int(found.group(1)) if found else None,
         code=code.group(1) if code else "",
         message=message.group(1) if message else "",
@@ -168,11 +159,11 @@ def describe_failure(failure: Failure) -> ThenceError:
         case 404 if failure.key is not None and (
             not failure.writes or failure.code in _NO_OBJECT_CODES
         ):
-            return NotFound(f"no object {failure.key!r}", why=f"Not in {failure.url}.", about=about)
+            return no_object(failure.key, failure.url)
         case 404:
             return no_bucket(failure)
         case 409 | 412 if failure.writes:
-            return AlreadyExists(f"there is an object {failure.key!r} already", about=about)
+            return taken(failure.key)
         case 301 | 307 | 308:
             return StorageError(
                 failure.what,
