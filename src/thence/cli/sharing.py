@@ -73,9 +73,9 @@ def _name_of(url: str) -> str:
 def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
     """Send home what was saved in this clone.
 
-    The home gives the version numbers. With a URL of an empty store the project moves there: that store becomes its home, and this
-    folder a clone of it. What does not fit what others did meanwhile is reported and goes on
-    waiting, everything else is sent.
+    The home gives the version numbers. With a URL of an empty store the project moves there: that
+    store becomes its home, and this folder a clone of it. What does not fit what others did
+    meanwhile is reported and goes on waiting, everything else is sent.
     """
     project = invocation.project()
     output = invocation.output
@@ -109,8 +109,9 @@ def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
 def mirror(invocation: Invocation, *, url: str) -> None:
     """Copy the project into another store, to be read.
 
-    A copy that is there is brought up to date. A mirror is what it is a copy of, byte for byte: numbers, history, content. Nothing can be saved
-    in it. What waits in the outbox of a clone is not copied.
+    A copy that is there is brought up to date. A mirror is what it is a copy of, byte for byte:
+    numbers, history, content. Nothing can be saved in it. What waits in the outbox of a clone is
+    not copied.
     """
     project = invocation.project()
     with progress(invocation.output, "mirroring") as tell:
