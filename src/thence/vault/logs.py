@@ -5,9 +5,7 @@ To append is to create entry n+1 if nobody has. Logs have no gaps, and the first
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import islice
 from typing import NamedTuple
 
 from thence.errors import AlreadyExists, Conflict, DataDamaged, NotFound, StorageError
@@ -15,6 +13,7 @@ from thence.model.ids import RunId
 from thence.model.names import Alias, ArtifactName
 from thence.model.records import Entry, Record, decode_entry, encode_entry
 from thence.store.base import Store
+from thence.vault.parallel import ahead
 
 __all__ = [
     "Appended",
@@ -113,17 +112,12 @@ class Logs:
         self, wanted: Iterable[tuple[str, int]]
     ) -> Iterator[tuple[str, int, bytes | None]]:
         """Many entries as (log, number, bytes or None), in the order in which they were wanted."""
-        if self._at_once == 1:
-            for log, number in wanted:
-                yield log, number, self.read(log, number)
-            return
-        left = iter(wanted)
-        with ThreadPoolExecutor(self._at_once, thread_name_prefix="thence-logs") as pool:
-            # A bounded number at a time: a million entries must not all wait in memory.
-            while batch := list(islice(left, _IN_FLIGHT)):
-                found = pool.map(lambda one: self.read(*one), batch)
-                for (log, number), data in zip(batch, found, strict=True):
-                    yield log, number, data
+
+        def read(place: tuple[str, int]) -> tuple[str, int, bytes | None]:
+            return *place, self.read(*place)
+
+        # A bounded number: a million entries must not all wait in memory.
+        return ahead(read, wanted, at_once=self._at_once, queued=_IN_FLIGHT)
 
     def after(self, log: str, number: int) -> Iterator[tuple[int, bytes]]:
         """The entries that follow `number`, as (number, bytes).
@@ -132,18 +126,14 @@ class Logs:
         """
         window = 1
         while True:
-            for _, at, data in self._some(log, range(number + 1, number + 1 + window)):
+            places = ((log, at) for at in range(number + 1, number + 1 + window))
+            for _, at, data in self.read_many(places):
                 if data is None:
                     return
                 number = at
                 yield number, data
             if self._at_once > 1:
                 window = min(2 * window, _IN_FLIGHT)
-
-    def _some(self, log: str, numbers: range) -> Iterator[tuple[str, int, bytes | None]]:
-        if len(numbers) == 1:
-            return iter([(log, numbers[0], self.read(log, numbers[0]))])
-        return self.read_many((log, number) for number in numbers)
 
     def records(self, log: str) -> Iterator[Entry]:
         """All entries of a log, decoded.

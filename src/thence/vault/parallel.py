@@ -25,7 +25,9 @@ def submit(pool: ThreadPoolExecutor, work: Callable[[A], T], argument: A) -> Fut
         return done
 
 
-def ahead(work: Callable[[A], T], items: Iterable[A], *, at_once: int) -> Iterator[T]:
+def ahead(
+    work: Callable[[A], T], items: Iterable[A], *, at_once: int, queued: int | None = None
+) -> Iterator[T]:
     """The results of some work, in order, of which the next ones are being done already.
 
     What the work raises is raised in its place; nothing more is begun then, nor after the iterator
@@ -33,10 +35,12 @@ def ahead(work: Callable[[A], T], items: Iterable[A], *, at_once: int) -> Iterat
 
     Args:
         work: Is called by several threads.
-        items: Are asked for by the caller's thread, no more than `at_once` before the result.
-        at_once: How many are being done, or done and not yet taken. With 1, or a single item, no
-            threads are used.
+        items: Are asked for by the caller's thread, no more than `queued` before the result.
+        at_once: How many are being done. With 1, or a single item, no threads are used.
+        queued: How many wait, are being done, or are done and not yet taken; `at_once` if not
+            given. With more of them no thread waits for one whose work takes longer.
     """
+    most = at_once if queued is None else queued
     left = iter(items)
     first = list(islice(left, 2))
     if len(first) < 2 or at_once < 2:
@@ -47,7 +51,7 @@ def ahead(work: Callable[[A], T], items: Iterable[A], *, at_once: int) -> Iterat
     try:
         for item in chain(first, left):
             waiting.append(submit(pool, work, item))
-            if len(waiting) >= at_once:
+            if len(waiting) >= most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -39,6 +39,17 @@ def test_they_are_done_at_the_same_time() -> None:
     assert len(list(ahead(lambda n: together.wait(), range(3), at_once=3))) == 3
 
 
+def test_one_that_takes_long_does_not_keep_the_others() -> None:
+    others = threading.Event()
+
+    def work(number: int) -> bool:
+        if number == 19:
+            others.set()
+        return number > 0 or others.wait(60)
+
+    assert all(ahead(work, range(20), at_once=2, queued=20))
+
+
 def test_a_failure_comes_in_its_place() -> None:
     def work(number: int) -> int:
         if number == 3:
