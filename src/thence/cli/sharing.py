@@ -26,7 +26,7 @@ _SHOWN = 20
     "clone",
     examples=[
         "thence clone s3://bucket/team",
-        "thence clone /srv/team fraud --only churn@champion",
+        "thence clone ../team fraud --only churn@champion",
     ],
     statuses=(4, 5, 6),
 )
@@ -68,21 +68,22 @@ def _name_of(url: str) -> str:
     examples=["thence push", "thence push --dry-run", "thence push s3://bucket/team"],
     statuses=(4, 5, 6),
 )
-@click.argument("url", metavar="URL", required=False)
+@click.argument("url", metavar="[URL]", required=False)
 @click.option("--dry-run", is_flag=True, help="Only say what waits.")
 def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
     """Send home what was saved in this clone.
 
     The home gives the version numbers. With a URL of an empty store the project moves there: that
     store becomes its home, and this folder a clone of it. What does not fit what others did
-    meanwhile is reported and goes on waiting, everything else is sent.
+    meanwhile is reported and goes on waiting, everything else is sent. With a URL of a store that
+    the same project has moved to, this clone follows it there.
     """
     project = invocation.project()
     output = invocation.output
     if dry_run:
         _show_waiting(invocation, project.outbox())
         return
-    if url is not None:
+    if url is not None and not project.follow_home(url):
         with progress(output, "pushing") as tell:
             moved = project.move_home(url, progress=tell)
         output.record("home", {"url": url, **moved._asdict()})
