@@ -178,7 +178,22 @@ class Content:
         Raises:
             DataDamaged: It cannot be decoded, or is larger than any that is written.
         """
-        return self._decode(where, stored)
+        if len(stored) > LARGEST_BLOCK:
+            raise self._damaged(where, "A block is larger than any that is written.")
+        if where.entry.codec is Codec.RAW:
+            return stored
+        import zstandard
+
+        decoder = getattr(self._local, "decoder", None)
+        if decoder is None:
+            decoder = self._local.decoder = zstandard.ZstdDecompressor()
+        try:
+            if zstandard.frame_content_size(stored) > LARGEST_BLOCK:
+                raise self._damaged(where, "A block is larger than any that is written.")
+            decoded: bytes = decoder.decompress(stored, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise self._damaged(where, f"A block cannot be decompressed: {error}.") from error
+        return decoded
 
     def _again(self, wanted: bytes, gone: NotFound) -> Location:
         """Where an id lies after the pack went that had it: location may change at any time."""
@@ -261,7 +276,7 @@ class Content:
         return pieces
 
     def _chunk(self, item: recipe.Item, where: Location, stored: Bytes) -> Bytes:
-        return self._verified(item, where, self._decode(where, stored))
+        return self._verified(item, where, self.decode(where, stored))
 
     def _verified(self, item: recipe.Item, where: Location, raw: Bytes) -> Bytes:
         if len(raw) != item.length or blake3(raw).digest() != item.id:
@@ -288,7 +303,7 @@ class Content:
         entry = where.entry
         block = self._cached(where)
         if block is None:
-            block = bytes(self._decode(where, self._get_block(where)))
+            block = bytes(self.decode(where, self._get_block(where)))
             self._keep(_block_of(where), block)
         if entry.kind is BlockKind.RECIPE:
             return block
@@ -329,24 +344,6 @@ class Content:
         if len(data) != length:
             raise self._damaged(where, "The pack ends before the block does.")
         return data
-
-    def _decode(self, where: Location, stored: Bytes) -> Bytes:
-        if len(stored) > LARGEST_BLOCK:
-            raise self._damaged(where, "A block is larger than any that is written.")
-        if where.entry.codec is Codec.RAW:
-            return stored
-        import zstandard
-
-        decoder = getattr(self._local, "decoder", None)
-        if decoder is None:
-            decoder = self._local.decoder = zstandard.ZstdDecompressor()
-        try:
-            if zstandard.frame_content_size(stored) > LARGEST_BLOCK:
-                raise self._damaged(where, "A block is larger than any that is written.")
-            decoded: bytes = decoder.decompress(stored, allow_extra_data=False)
-        except zstandard.ZstdError as error:
-            raise self._damaged(where, f"A block cannot be decompressed: {error}.") from error
-        return decoded
 
     def _damaged(self, where: Location, why: str) -> DataDamaged:
         key = self._directory.key_of(where)
