@@ -163,9 +163,11 @@ class Directory:
         To be called after writing. It fails with a warning only: what was written is there.
         """
         merged = self._merged
-        if merged is None or not merged.wanted(self.packs()):
+        if merged is None:
             return
         with self._asking:
+            if not merged.wanted(self.packs()):
+                return
             try:
                 self._fetch_merged(merged, None)
                 with self._lock:
