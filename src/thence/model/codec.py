@@ -236,8 +236,12 @@ def decode(data: bytes | bytearray | memoryview, shape: type[T]) -> T:
     """
     try:
         plain = from_plain(json.loads(bytes(data)))
+    except UnicodeDecodeError as error:
+        raise _misshapen(shape, "It is not JSON, nor any other text.") from error
+    except json.JSONDecodeError as error:
+        raise _misshapen(shape, f"It is not JSON: {error}.") from error
     except (ValueError, RecursionError) as error:
-        raise _misshapen(shape, error) from error
+        raise _misshapen(shape, str(error)) from error
     return convert(plain, shape)
 
 
@@ -250,11 +254,11 @@ def convert(value: Any, shape: type[T]) -> T:
     try:
         return msgspec.convert(value, shape, dec_hook=_from_text)
     except (ValueError, RecursionError, InvalidInput) as error:
-        raise _misshapen(shape, error) from error
+        raise _misshapen(shape, str(error)) from error
 
 
-def _misshapen(shape: type, error: Exception) -> DataDamaged:
-    return DataDamaged(f"not a {getattr(shape, '__name__', 'record')} record", why=str(error))
+def _misshapen(shape: type, why: str) -> DataDamaged:
+    return DataDamaged(f"not a {getattr(shape, '__name__', 'record')} record", why=why)
 
 
 def _from_text(shape: type, value: Any) -> Any:

@@ -335,7 +335,7 @@ def _describe(failure: Failure, settings: _Settings) -> ThenceError | None:
     if failure.code in _RIGHT_CODES:
         rights = "s3:PutObject and s3:DeleteObject" if failure.writes else "s3:GetObject"
         return Denied(
-            what,
+            f"no right to {'write to' if failure.writes else 'read'} {failure.url}",
             why="The credentials are valid but have no right to "
             + ("write here." if failure.writes else "read here."),
             hint=f"Ask the owner of the bucket for {rights} on the objects and s3:ListBucket on "

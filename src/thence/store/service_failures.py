@@ -183,8 +183,8 @@ def no_bucket(failure: Failure) -> StorageError:
     """There is no such bucket: never `NotFound`, which would look like a missing object."""
     return StorageError(
         f"there is no bucket {failure.bucket!r}",
-        why=f"That is why: {failure.what}.",
-        hint="Check the spelling of the URL, and that the bucket was made: thence makes none.",
+        why=f"That is why thence {failure.what}.",
+        hint="Check the spelling of the URL, and that the bucket exists: thence makes none.",
         about=failure.url,
     )
 
