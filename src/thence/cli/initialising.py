@@ -1,9 +1,11 @@
 """`init`: make a project."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from thence.cli import human
 from thence.cli.verb import Invocation, verb
 
 __all__ = ["init"]
@@ -25,21 +27,24 @@ def init(invocation: Invocation, *, folder: str | None, store: str | None) -> No
     .gitignore.
     """
     from thence.project import Project
+    from thence.vault.layout import read_project
 
     invocation.log_to_stderr()
     where = Path(folder if folder is not None else invocation.location or "")
     ignored = where / ".gitignore"
     before = _read(ignored)
+    begun = datetime.now(UTC)
     project = Project.init(where, store=store)
     output = invocation.output
-    known = len(project.ls()) if store is not None else 0
+    is_new = read_project(project.site.vault.store).created >= begun
+    known = 0 if is_new else len(project.ls())
     output.record("project", {"root": str(project.root), "store": project.site.vault.store.url})
     if store is None:
         output.done(f"made a project in {project.root}")
-    elif known:
-        output.done(f"joined the project in {store}: {known} artifact{'s' * (known != 1)}")
+    elif is_new:
+        output.done(f"made a project in {store}; {project.root} works in it")
     else:
-        output.done(f"{project.root} works in the project in {store}")
+        output.done(f"joined the project in {store}: {human.count(known, 'artifact')}")
     if _read(ignored) != before:
         output.done("added .thence/ to .gitignore")
     output.done("next: thence ls" if known else "next: thence save PATH, or thence run COMMAND")

@@ -219,7 +219,7 @@ class VerbGroup(_Helped, click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs, as they were added."""
         with formatter.section("Verbs"):
-            rows = [(name, verb.get_short_help_str()) for name, verb in self.commands.items()]
+            rows = [(name, verb.get_short_help_str(80)) for name, verb in self.commands.items()]
             formatter.write_dl(rows)
 
     def resolve_command(

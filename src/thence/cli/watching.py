@@ -1,5 +1,6 @@
 """`runs watch`: a run as it goes on."""
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -12,6 +13,7 @@ from thence.cli.page import value_text
 from thence.cli.plain import run_fields
 from thence.cli.run_page import STATUS_STYLES
 from thence.cli.verb import Invocation, verb
+from thence.errors import InvalidInput
 from thence.model.records import RunStatus
 
 if TYPE_CHECKING:
@@ -40,7 +42,15 @@ def watch(invocation: Invocation, *, ref: str) -> None:
     if run.status is RunStatus.RUNNING:
         follower = Follower(project.site, run.run)
         seen = look(project.site, run.run)
-        pause_s = _HERE_S if seen is not None and seen.is_here else _FAR_S
+                is_here = seen is not None and seen.is_here
+        pause_s = _HERE_S if is_here else _FAR_S
+        if project.site.home is not None and project.site.vault.outbox is not None and not is_here:
+            url = shlex.quote(project.site.home.url)
+            raise InvalidInput(
+                f"{run.run.short} cannot be watched from a clone",
+                why="It goes on elsewhere, and a clone knows only what was pulled.",
+                hint=f"Watch it at home: thence --project {url} runs watch {run.run.short}",
+            )
         output.note(f"{run.run.short} is running on {run.host}; Ctrl-C stops watching")
         try:
             is_over = _follow(invocation, follower, pause_s)

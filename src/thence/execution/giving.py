@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from thence.errors import Conflict, InvalidInput, NotFound
 from thence.execution import live
 from thence.execution.keeping import SavedVersion, commit
+from thence.execution.parts import explained
 from thence.execution.site import Site
 from thence.index import runs as run_questions
 from thence.index import versions as version_questions
@@ -66,7 +67,8 @@ def resolve(site: Site, ref: str) -> Resolved:
     parsed = parse_ref(ref)
     site.refresh()
     if isinstance(parsed, VersionRef):
-        return Resolved(version_questions.find_version(site.index, parsed), parsed.path)
+        with explained(site, str(parsed)):
+            return Resolved(version_questions.find_version(site.index, parsed), parsed.path)
     return _output_of(site, parsed)
 
 
@@ -98,7 +100,8 @@ def files_of(site: Site, found: Resolved) -> list[TreeEntry]:
         NotFound: Nothing is there, or the tree is not in the store.
         DataDamaged: The tree is damaged.
     """
-    entries = tree.decode(site.vault.content.read(found.version.tree))
+    with explained(site, found.version.ref):
+        entries = tree.decode(site.vault.content.read(found.version.tree))
     return select(entries, found.path)
 
 
@@ -164,9 +167,10 @@ def get(
         elif was_file:
             folder, entries = target.parent, _below(target.name, entries)
             before = [entry._replace(path=target.name) for entry in before[:1]]
-    done = check_out(
-        entries, site.vault.content, folder, before=before, force=force, progress=progress
-    )
+    with explained(site, found.version.ref):
+        done = check_out(
+            entries, site.vault.content, folder, before=before, force=force, progress=progress
+        )
     if folder != target and not single:
         written = tuple(path.partition("/")[2] for path in done.written)
         done = CheckedOut(written, done.unchanged, ())
@@ -241,7 +245,8 @@ def load(
         )
     with tempfile.TemporaryDirectory(prefix="thence-") as name:
         folder = Path(name)
-        check_out(entries, site.vault.content, folder)
+        with explained(site, found.version.ref):
+            check_out(entries, site.vault.content, folder)
         live.tell(live.UsedVersion(version=found.version.record))
         if is_object:
             metadata = found.version.metadata

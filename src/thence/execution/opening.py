@@ -3,6 +3,7 @@
 import getpass
 import os
 import re
+import shlex
 import shutil
 from datetime import UTC, datetime
 from functools import cache
@@ -250,7 +251,7 @@ def _refuse_mirror(store: Store) -> None:
         raise Denied(
             f"{store.url} is a mirror, to be read only",
             why=f"It is a copy of {found.of}, and only that gives numbers.",
-            hint=f"Work with {found.of}: thence clone, or thence init --store URL",
+            hint=f"Send it there: thence push {shlex.quote(found.of)}",
             about=store.url,
         )
 

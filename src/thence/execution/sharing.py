@@ -1,5 +1,6 @@
 """Sharing a project: cloning it, sending what waits, fetching what is new."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from thence.errors import InvalidInput
+from thence.errors import InvalidInput, NotFound
 from thence.execution.home import Home, write_home
 from thence.execution.opening import make_clone, open_home, vault_at
 from thence.execution.site import Site
@@ -29,6 +30,7 @@ __all__ = [
     "NewNumber",
     "Sent",
     "clone",
+    "follow_home",
     "home_of",
     "import_versions",
     "mirror",
@@ -172,6 +174,33 @@ def push(site: Site, *, progress: Progress = lambda contents, size: None) -> Sen
     )
 
 
+def follow_home(site: Site, url: str) -> bool:
+    """Let a clone follow the store at a URL, if that is a home of the same project.
+
+    The bucket was moved, or the clone was made of a mirror and has something to push.
+
+    Returns:
+        Whether the clone follows it now.
+
+    Raises:
+        InvalidInput: Not a URL of a store.
+        Denied: The store may not be read.
+        StorageError: It cannot be reached.
+        DataDamaged: Its project.json cannot be read.
+    """
+    if site.home is None or site.vault.outbox is None:
+        return False
+    try:
+        store = connect(url)
+        project = read_project(store)
+    except NotFound:
+        return False
+    if project.id != site.home.project or mirror_of(store) is not None:
+        return False
+    write_home(site.local, msgspec.structs.replace(site.home, url=store.url))
+    return True
+
+
 def move_home(
     site: Site, url: str, *, progress: Progress = lambda contents, size: None
 ) -> Mirrored:
@@ -195,7 +224,7 @@ def move_home(
         raise InvalidInput(
             f"the home of this project is {site.home.url}",
             why="A project has one home, and it moves only from a folder that is the home itself.",
-            hint=f"Copy it as it is: thence mirror {url}",
+            hint=f"Copy it as it is: thence mirror {shlex.quote(url)}",
             about=url,
         )
     if site.home is None:

@@ -93,6 +93,21 @@ class Sharing:
 
         return sharing.push(self.site, progress=progress)
 
+    def follow_home(self, url: str) -> bool:
+        """Let this clone follow the store at a URL, if it is a home of the same project.
+
+        Raises:
+            InvalidInput: Not a URL of a store.
+            Denied: The store may not be read.
+            StorageError: It cannot be reached.
+        """
+        from thence.execution import sharing
+
+        is_followed = sharing.follow_home(self.site, url)
+        if is_followed:
+            self.site = opening.open_site(self.site.root)
+        return is_followed
+
     def move_home(
         self, url: str, *, progress: Progress = lambda contents, size: None
     ) -> "Mirrored":
