@@ -29,7 +29,7 @@ def ls(invocation: Invocation, *, kind: Kind | None, prefix: str | None) -> None
     if not found:
         narrowed = kind is not None or prefix is not None
         output.note(
-            "none fits what was asked for" if narrowed else "nothing is saved yet: thence save PATH"
+            "nothing fits" if narrowed else "nothing is saved yet: thence save PATH"
         )
         return
     for one in found:

@@ -69,7 +69,7 @@ def list_runs(
     if not found:
         narrowed = experiment is not None or status is not None
         output.note(
-            "none fits what was asked for"
+            "nothing fits"
             if narrowed
             else "nothing was run yet: thence run COMMAND"
         )

@@ -42,7 +42,7 @@ def watch(invocation: Invocation, *, ref: str) -> None:
     if run.status is RunStatus.RUNNING:
         follower = Follower(project.site, run.run)
         seen = look(project.site, run.run)
-                is_here = seen is not None and seen.is_here
+        is_here = seen is not None and seen.is_here
         pause_s = _HERE_S if is_here else _FAR_S
         if project.site.home is not None and project.site.vault.outbox is not None and not is_here:
             url = shlex.quote(project.site.home.url)
