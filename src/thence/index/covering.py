@@ -48,15 +48,7 @@ def begin(
     Raises:
         StorageError: The store or the index cannot be read or written.
     """
-    taken = 0
-
-    def use(lines: Iterable[Line]) -> None:
-        nonlocal taken
-        taken += take(_items(logs, lines))
-
-    read = _read_new(checkpoints, {}, use)
-    end = _remember(index, read, {})
-    _set_uncovered(index, _left(index))
+    taken, end = _take_new(index, logs, checkpoints, take, known={})
     return taken, None if end is None else min(end, now)
 
 
@@ -66,17 +58,23 @@ def catch_up(index: Index, logs: Logs, checkpoints: Checkpoints, take: Take) -> 
     Raises:
         StorageError: The store or the index cannot be read or written.
     """
+    return _take_new(index, logs, checkpoints, take, known=_known(index))[0]
+
+
+def _take_new(
+    index: Index, logs: Logs, checkpoints: Checkpoints, take: Take, *, known: dict[str, Segment]
+) -> tuple[int, datetime | None]:
+    """How many entries were taken in, and until when all are here by the checkpoints."""
     taken = 0
 
     def use(lines: Iterable[Line]) -> None:
         nonlocal taken
         taken += take(_items(logs, lines))
 
-    known = _known(index)
     read = _read_new(checkpoints, known, use)
-    _remember(index, read, known)
+    end = _remember(index, read, known)
     _set_uncovered(index, _left(index))
-    return taken
+    return taken, end
 
 
 def cover(index: Index, logs: Logs, checkpoints: Checkpoints, now: datetime) -> None:
