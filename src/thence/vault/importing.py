@@ -11,7 +11,6 @@ from typing import NamedTuple
 from thence.errors import AlreadyExists, Conflict
 from thence.model.ids import Digest, RunId
 from thence.model.names import ArtifactName, VersionRef
-from thence.model.numbers import LOCAL
 from thence.model.records import (
     Entry,
     Version,
@@ -234,11 +233,9 @@ def _append(target: Vault, log: str, data: bytes, after: int) -> Appended | None
     """Append an entry right after that number; None where another one is there now."""
     target.guard()
     entry = decode_entry(data)
-    if target.outbox is not None:
-        number = max(after, LOCAL) + 1
-        return Appended(log, number, entry, data) if target.outbox.put(log, number, data) else None
-    target.journal.note([Announced(entry.id, log)])
+    if target.outbox is None:
+        target.journal.note([Announced(entry.id, log)])
     try:
-        return target.numbered.append_bytes(log, entry, data, since=after, tries=1)
+        return target.logs.append_bytes(log, entry, data, since=after, tries=1)
     except Conflict:
         return None

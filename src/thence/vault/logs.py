@@ -219,14 +219,16 @@ class Logs:
             StorageError: The store failed; whether the entry is there is not known.
         """
         own_id = entry_id or self._new_id()
-
-        def encoded(tail: int) -> bytes:
+        for _ in range(_TRIES):
+            tail = self.tail(log)
             record = decide(tail)
             if record is None:
                 raise Conflict(f"{log} changed meanwhile", about=log)
-            return encode_entry(own_id, self._clock(), by, record)
-
-        return self._append(log, own_id, encoded)
+            data = encode_entry(own_id, self._clock(), by, record)
+            number = self._next(tail)
+            if self._create(log, number, own_id, data):
+                return Appended(log, number, decode_entry(data), data)
+        raise Conflict(f"could not append to {log}", why="Others were faster every time.")
 
     def append_bytes(
         self, log: str, entry: Entry, data: bytes, *, since: int, tries: int = _TRIES
@@ -246,20 +248,15 @@ class Logs:
         """
         # From one number to the next, none left out: so two that append the same entry at once meet
         # at the same number, and one of them finds the other's.
-        for number in range(since + 1, since + 1 + tries):
+        first = self._next(since)
+        for number in range(first, first + tries):
             if self._create(log, number, entry.id, data):
-                self._tails[log] = max(number, self._tails.get(log, 0))
                 return Appended(log, number, entry, data)
         raise Conflict(f"could not append to {log}", why="Others were faster every time.")
 
-    def _append(self, log: str, entry_id: str, encoded: Callable[[int], bytes]) -> Appended:
-        for _ in range(_TRIES):
-            number = self.tail(log) + 1
-            data = encoded(number - 1)
-            if self._create(log, number, entry_id, data):
-                self._tails[log] = number
-                return Appended(log, number, decode_entry(data), data)
-        raise Conflict(f"could not append to {log}", why="Others were faster every time.")
+    def _next(self, tail: int) -> int:
+        """The number of the entry that follows one."""
+        return tail + 1
 
     def _create(self, log: str, number: int, entry_id: str, data: bytes) -> bool:
         """Create the entry; read back where the answer was lost or another was first."""
@@ -267,11 +264,12 @@ class Logs:
         try:
             self._store.create(key, [data])
         except AlreadyExists:
-            return self._is_mine(log, number, entry_id)
+            if not self._is_mine(log, number, entry_id):
+                return False
         except StorageError:
-            if self._is_mine(log, number, entry_id):
-                return True
-            raise
+            if not self._is_mine(log, number, entry_id):
+                raise
+        self._tails[log] = max(number, self._tails.get(log, 0))
         return True
 
     def _is_mine(self, log: str, number: int, entry_id: str) -> bool:

@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from thence.errors import AlreadyExists, Conflict, NotFound
+from thence.errors import AlreadyExists, NotFound
 from thence.model.numbers import LOCAL, is_local, local
-from thence.model.records import Record, decode_entry, encode_entry
 from thence.store.base import Store
-from thence.vault.logs import Appended, Logs
+from thence.vault.logs import Logs
 
 __all__ = ["CloneLogs", "Outbox", "Waiting"]
 
 _PREFIX = "outbox/"
 _WAITING_KEY = re.compile(r"outbox/(refs/.+)/(\d{10})")
-_TRIES = 1000
 
 
 class Waiting(NamedTuple):
@@ -128,28 +126,8 @@ class CloneLogs(Logs):
             if waiting.log.startswith(prefix):
                 yield waiting.log, waiting.number
 
-    def append_if(
-        self,
-        log: str,
-        decide: Callable[[int], Record | None],
-        *,
-        by: str,
-        entry_id: str | None = None,
-    ) -> Appended:
-        """Put what `decide` makes of the current state of the log into the outbox.
+    def _next(self, tail: int) -> int:
+        return max(tail, LOCAL) + 1
 
-        Raises:
-            Conflict: Others were faster a thousand times, or `decide` returned None.
-            StorageError: The store failed; whether the entry is there is not known.
-        """
-        own_id = entry_id or self._new_id()
-        for _ in range(_TRIES):
-            tail = self.tail(log)
-            record = decide(tail)
-            if record is None:
-                raise Conflict(f"{log} changed meanwhile", about=log)
-            data = encode_entry(own_id, self._clock(), by, record)
-            number = max(tail, LOCAL) + 1
-            if self._outbox.put(log, number, data):
-                return Appended(log, number, decode_entry(data), data)
-        raise Conflict(f"could not append to {log}", why="Others were faster every time.")
+    def _create(self, log: str, number: int, entry_id: str, data: bytes) -> bool:
+        return self._outbox.put(log, number, data)
