@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from thence.model.records import Kind
 from thence.vault.artifacts import Draft
 from thence.vault.content import Content
 from thence.vault.objects import gather_bytes
+from thence.vault.parallel import submit
 from thence.vault.saving import Gathered, gather
 from thence.vault.worktree import Tracked
 
@@ -151,8 +153,12 @@ def _save_group(
             )
         card = None if metadata.card is None else writer.put_file(Path(metadata.card)).digest
     vault.stats.save()
-    vault.hint(gathered.tree, packs.union(writer.packs))
-    kind, facts = _sniff(gathered, vault.content)
+    with ThreadPoolExecutor(1, "thence-hint") as pool:  # in a bucket both take a while
+        hinted = submit(
+            pool, lambda known: vault.hint(gathered.tree, known), packs | {*writer.packs}
+        )
+        kind, facts = _sniff(gathered, vault.content)
+    hinted.result()
     if len(members) == 1 and members[0].is_dir() and gathered.files == 1:
         facts = {"folder": True}  # else its tree could not be told from that of a single file
     draft = _draft(artifact, gathered, kind, metadata)

@@ -59,7 +59,12 @@ class Cache(Around):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """As `Store.get_range`; from the folder as far as it is there."""
         if not key.startswith(_PACKS) or start < 0 or length <= 0:
-            return self._store.get_range(key, start, length)
+            data = self._store.get_range(key, start, length)
+            if key.startswith(_PACKS) and 0 <= len(data) < length == -start:
+                # Whoever looks for the end of a small pack has all of it, and reads it next.
+                for number in range(-(-len(data) // PAGE)):
+                    self._keep(key, number, data[number * PAGE : (number + 1) * PAGE])
+            return data
         first, last = start // PAGE, (start + length - 1) // PAGE
         pages: dict[int, bytes] = {}
         for number in range(first, last + 1):

@@ -2,12 +2,15 @@
 
 from datetime import datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, NotFound
 from thence.model import codec
 from thence.store.base import Store
+from thence.store.open import is_remote
+from thence.vault.parallel import ahead
 
 __all__ = [
     "FORMAT",
@@ -20,6 +23,8 @@ __all__ = [
 FORMAT = "1-draft"
 _KEY = "project.json"
 _FEATURES = "features/"
+# It is written once, so a connection to a bucket need not ask for it again.
+_known: WeakKeyDictionary[Store, "ProjectFile"] = WeakKeyDictionary()
 
 
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,14 +108,16 @@ def read_project(store: Store) -> ProjectFile:
         FormatTooNew: It was made by a newer thence, or needs a feature that this one has not.
         DataDamaged: project.json cannot be read.
     """
-    try:
-        data = store.get(_KEY)
-    except NotFound as error:
+    remote = is_remote(store)
+    if remote and (known := _known.get(store)) is not None:
+        return known
+    data, features = _read_both(store)
+    if data is None:
         raise NotFound(
             f"there is no project in {store.url}",
             why="It has no project.json.",
             hint="Make one: thence init.",
-        ) from error
+        )
     try:
         _refuse_other_format(store, codec.decode(data, _FormatOnly).format)
         project = codec.decode(data, ProjectFile)
@@ -118,12 +125,31 @@ def read_project(store: Store) -> ProjectFile:
         raise DataDamaged(
             f"project.json of {store.url} cannot be read", why=error.why, about=_KEY
         ) from error
-    for info in store.list(_FEATURES):
+    for key in features:
         raise FormatTooNew(
             f"the project in {store.url} needs a feature that this version does not have",
-            why=f"{info.key} says so.",
+            why=f"{key} says so.",
         )
+    if remote:
+        _known[store] = project
     return project
+
+
+def _read_both(store: Store) -> tuple[bytes | None, list[str]]:
+    """`project.json` and the keys of features, at the same time where each takes a while."""
+
+    def read(key: str) -> bytes | list[str] | None:
+        if key == _FEATURES:
+            return [info.key for info in store.list(_FEATURES)]
+        try:
+            return store.get(key)
+        except NotFound:
+            return None
+
+    data, features = ahead(read, (_KEY, _FEATURES), at_once=2 if is_remote(store) else 1)
+    assert not isinstance(data, list)
+    assert isinstance(features, list)
+    return data, features
 
 
 def _refuse_other_format(store: Store, found: str) -> None:

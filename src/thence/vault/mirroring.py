@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from thence.errors import AlreadyExists, DataDamaged, InvalidInput
+from thence.errors import AlreadyExists, DataDamaged, InvalidInput, NotFound
 from thence.model.records import Entry, decode_entry
 from thence.vault.checkpoints import MIN_ENTRIES
 from thence.vault.layout import read_project
@@ -146,9 +146,12 @@ def adopt(source: Vault, target: Vault) -> None:
         InvalidInput: They are different projects.
         NotFound: The source holds none.
     """
-    data = source.store.get("project.json")
-    with suppress(AlreadyExists):
-        target.store.create("project.json", [data])
+    try:
+        read_project(target.store)
+    except NotFound:
+        data = source.store.get("project.json")
+        with suppress(AlreadyExists):
+            target.store.create("project.json", [data])
     same_project(source, target)
 
 

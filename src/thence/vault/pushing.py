@@ -5,6 +5,8 @@ entry leaves the outbox when it is in the mirrored log. So a push that was cut a
 repeated: what got through before is found by its id.
 """
 
+from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -166,6 +168,7 @@ class _Push:
         self._lost_race = False
         entries = [one.entry for queue in queues for one in queue.entries]
         found = roots_of(entries)
+        hints: list[Callable[[], None]] = []
         if found.roots:
             so_far = self._sent
             done = transfer(
@@ -182,22 +185,25 @@ class _Push:
                 so_far.sent_bytes + done.sent_bytes,
                 done.packs,
             )
-            self._hint(found.roots, done.packs)
+            hints = self._hints(found.roots, done.packs)
         announced = [
             Announced(one.entry.id, queue.log) for queue in queues for one in queue.entries
         ]
-        for start in range(0, len(announced), _ANNOUNCED_AT_ONCE):
-            self._home.journal.note(announced[start : start + _ANNOUNCED_AT_ONCE])
+        hints += [
+            partial(self._home.journal.note, announced[start : start + _ANNOUNCED_AT_ONCE])
+            for start in range(0, len(announced), _ANNOUNCED_AT_ONCE)
+        ]
+        at_once(lambda write: write(), hints, self._home)
         for _, same_rank in groupby(queues, key=lambda queue: rank(queue.log)):
             at_once(self._append, list(same_rank), self._home)
             if self._lost_race:
                 return  # what follows may name what is not there yet
 
-    def _hint(self, roots: tuple[Root, ...], packs: tuple[bytes, ...]) -> None:
+    def _hints(self, roots: tuple[Root, ...], packs: tuple[bytes, ...]) -> list[Callable[[], None]]:
         lists = [root.digest for root in roots if root.kind is not RootKind.CONTENT]
         if not self._home.remote or len(packs) > _HINTED_PACKS or len(lists) > _HINTED_ROOTS:
-            return
-        at_once(lambda digest: self._home.hint(digest, packs), lists, self._home)
+            return []
+        return [partial(self._home.hint, digest, packs) for digest in lists]
 
     def _append(self, queue: _Queue) -> None:
         log = queue.log

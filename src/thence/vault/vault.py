@@ -16,6 +16,7 @@ from thence.vault.journal import Announced, Journal
 from thence.vault.logs import Appended, Logs
 from thence.vault.outbox import CloneLogs, Outbox
 from thence.vault.pack import sweep
+from thence.vault.parallel import ahead
 from thence.vault.statcache import StatCache
 from thence.vault.writer import Writer
 
@@ -92,8 +93,9 @@ class Vault:
 
     def writer(self, *, lanes: int | None = None) -> Writer:
         """A session of writing content; see `Writer`."""
-        self.guard()
-        self.directory.refresh()
+        at_once = 2 if self.remote else 1
+        for _ in ahead(lambda ask: ask(), (self.guard, self.directory.refresh), at_once=at_once):
+            pass
         staging = self.cache / "staging"
         sweep(staging, clock=self._clock)
         return Writer(

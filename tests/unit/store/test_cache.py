@@ -59,6 +59,16 @@ def test_nothing_is_fetched_twice_by_this_or_another_process(inside: Trace, tmp_
     assert inside.operations[-1].size_bytes == 1000
 
 
+def test_who_looked_for_the_end_of_a_small_pack_has_all_of_it(
+    inside: Trace, tmp_path: Path
+) -> None:
+    asked_for = len(DATA) + 1
+    assert Cache(inside, tmp_path).get_range(PACK, -asked_for, asked_for) == DATA
+    assert Cache(inside, tmp_path).get_range(PACK, 10, 2 * PAGE) == DATA[10 : 10 + 2 * PAGE]
+    assert asked(inside) == 1
+    assert Cache(inside, tmp_path).get_range(PACK, -20, 10) == DATA[-20:-10]
+
+
 def test_pages_between_that_are_missing_are_fetched_in_one_request_each(
     inside: Trace, tmp_path: Path
 ) -> None:
