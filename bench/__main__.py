@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-NAMES = ("startup", "rows", "capture", "team")
+NAMES = ("startup", "rows", "capture", "team", "distance")
 
 
 def main() -> int:

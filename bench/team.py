@@ -53,12 +53,12 @@ class Bench:
 
     def timed(self, tool: str, path: str, step: str, *commands: Sequence[str], cwd: Path) -> None:
         """Carry out commands and remember what they took together."""
-        before, counted = resource.getrusage(resource.RUSAGE_CHILDREN), self._counted()
+        before, counted = resource.getrusage(resource.RUSAGE_CHILDREN), self.counted()
         begun = time.perf_counter()
         for command in commands:
             self.run(*command, cwd=cwd)
         wall = time.perf_counter() - begun
-        after, now = resource.getrusage(resource.RUSAGE_CHILDREN), self._counted()
+        after, now = resource.getrusage(resource.RUSAGE_CHILDREN), self.counted()
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         spent = [int(b - a) for a, b in zip(counted, now, strict=True)]
         self.costs.setdefault((tool, path, step), []).append(Cost(wall, cpu, *spent))
@@ -86,7 +86,7 @@ class Bench:
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(put, range(256)))
 
-    def _counted(self) -> tuple[float, float, float]:
+    def counted(self) -> tuple[float, float, float]:
         """Requests, bytes received and bytes sent by the server so far."""
         with urllib.request.urlopen(self.server.metrics_url) as answer:
             lines = answer.read().decode().splitlines()

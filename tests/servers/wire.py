@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -19,6 +20,7 @@ class Wire:
         requests: The request lines that went through, `PUT /bucket/key HTTP/1.1`.
         sent: Bytes from clients to the server.
         received: Bytes from the server to clients.
+        delay_s: How much later a request comes to the server; what far away costs.
     """
 
     def __init__(self, target: int) -> None:
@@ -36,6 +38,7 @@ class Wire:
         self.requests: list[str] = []
         self.sent = 0
         self.received = 0
+        self.delay_s = 0.0
         self.lost: list[str] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -110,6 +113,7 @@ class Wire:
                     line.answered = 0
                     with self._lock:
                         self.requests.append(line.text)
+                    time.sleep(self.delay_s)
                 with self._lock:
                     self.sent += len(data)
                     over = self._limit_sent is not None and self.sent > self._limit_sent
@@ -134,10 +138,10 @@ class Wire:
                 if over:
                     self.cut()
                     break
+                line.answered += len(data)  # before who gets it can send the next request
                 client.sendall(data[:kept])
                 if kept < len(data):
                     break
-                line.answered += len(data)
         self._end(client, server)
 
     def _is_lost(self, line: "_Line") -> bool:

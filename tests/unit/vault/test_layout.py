@@ -8,7 +8,7 @@ import pytest
 
 from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, NotFound, StorageError
 from thence.store.memory import MemoryStore
-from thence.store.wrap import Retry
+from thence.store.wrap import Around, Retry, Trace
 from thence.testing.faulty import Fault, FaultyStore, Rule
 from thence.vault.layout import FORMAT, make_project, read_project
 
@@ -103,3 +103,19 @@ def test_a_store_that_fails_is_no_empty_store(store: MemoryStore) -> None:
     make_project(store, project_id="1", now=AT)
     with pytest.raises(StorageError):
         read_project(FaultyStore(store, Rule(fault=Fault.FAIL_BEFORE)))
+
+
+class Far(Around):
+    """What says that it is a bucket."""
+
+    url = "s3://bucket/project"
+
+
+def test_a_connection_to_a_bucket_asks_once(store: MemoryStore) -> None:
+    made = make_project(store, project_id="p", now=datetime(2026, 1, 1, tzinfo=UTC))
+    trace = Trace(store)
+    connection = Far(trace)
+    assert read_project(connection) == read_project(connection) == made
+    assert {name: one.calls for name, one in trace.counters.items()} == {"get": 1, "list": 1}
+    assert read_project(Far(trace)) == made
+    assert trace.counters["get"].calls == 2
