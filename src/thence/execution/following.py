@@ -24,7 +24,7 @@ from thence.model.records import (
     decode_entry,
     decode_lines,
 )
-from thence.vault.live_segments import Segments
+from thence.vault.live_segments import Segments, by_writer
 from thence.vault.logs import run_log
 
 __all__ = ["Follower", "Live", "detail", "look", "with_live"]
@@ -175,13 +175,11 @@ class Follower:
     def _news(self) -> Iterator[live.Line]:
         if self._folder.is_dir():
             return live.merge_lines(self._of_files())
-        found: dict[str, bytes] = {}
         if not self._site.vault.remote:
             return iter(())
-        for piece in Segments(self._site.vault.store).news(self._run, self._known):
-            found[piece.writer] = found.get(piece.writer, b"") + piece.lines
-            self._known[piece.writer] = piece.number
-        return live.merge_lines(found[name] for name in sorted(found))
+        pieces = list(Segments(self._site.vault.store).news(self._run, self._known))
+        self._known.update((piece.writer, piece.number) for piece in pieces)
+        return live.merge_lines(by_writer(pieces).values())
 
     def is_over(self) -> bool:
         """Whether the run is sealed.

@@ -30,7 +30,7 @@ from thence.execution.site import Site
 from thence.execution.spool import Beginning, End, Opened, Spool, spools, sweep
 from thence.model.ids import RunId
 from thence.model.records import RunOpened, RunSealed, RunStatus, SensorReport
-from thence.vault.live_segments import Segments
+from thence.vault.live_segments import Segments, by_writer
 from thence.vault.logs import run_log
 
 __all__ = ["Waiting", "recover", "recover_from_segments", "waiting"]
@@ -234,10 +234,7 @@ def recover_from_segments(site: Site, run: RunId, *, force: bool = False) -> Run
             hint="Wait; or, if its machine is certainly gone, add --force.",
             about=run,
         )
-    said: dict[str, bytes] = {}
-    for piece in segments.news(run, {}):
-        said[piece.writer] = said.get(piece.writer, b"") + piece.lines
-    lines = list(live.merge_lines(said[name] for name in sorted(said)))
+    lines = list(live.merge_lines(by_writer(segments.news(run, {})).values()))
     return seal_lines(site, opened, lines, ended=last)
 
 

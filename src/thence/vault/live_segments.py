@@ -21,7 +21,8 @@ sealer deletes it, readers pass it over.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from thence.model import codec
 from thence.model.ids import Digest, RunId
 from thence.store.base import Store
 
-__all__ = ["Piece", "Pulse", "Segment", "Segments"]
+__all__ = ["Piece", "Pulse", "Segment", "Segments", "by_writer"]
 
 _PREFIX = "runs/"
 _PULSE = "pulse"
@@ -183,6 +184,14 @@ class Segments:
         """
         for key in [info.key for info in self._store.list(f"{_PREFIX}{run}/")]:
             self._store.delete(key)
+
+
+def by_writer(pieces: Iterable[Piece]) -> dict[str, bytes]:
+    """What each writer has said, in the order of their names."""
+    said: defaultdict[str, list[bytes]] = defaultdict(list)
+    for piece in pieces:
+        said[piece.writer].append(piece.lines)
+    return {writer: b"".join(said[writer]) for writer in sorted(said)}
 
 
 def _key(run: RunId, writer: str, number: int) -> str:

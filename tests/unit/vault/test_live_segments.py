@@ -6,7 +6,7 @@ from thence.errors import DataDamaged, StorageError
 from thence.model.ids import RunId
 from thence.store.memory import MemoryStore
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault.live_segments import Piece, Segments
+from thence.vault.live_segments import Piece, Segments, by_writer
 
 RUN = RunId("0123456789abcdef0123")
 OTHER = RunId("1123456789abcdef0123")
@@ -73,3 +73,8 @@ def test_clearing_removes_one_run_and_a_damaged_pulse_is_none() -> None:
     segments.clear(RUN)
     assert segments.last_sign_s(RUN) is None
     assert segments.runs() == {OTHER}
+
+
+def test_what_writers_said_is_put_together_by_their_names() -> None:
+    pieces = [Piece("b", 1, b"1\n"), Piece("a", 1, b"2\n"), Piece("b", 2, b"3\n")]
+    assert list(by_writer(pieces).items()) == [("a", b"2\n"), ("b", b"1\n3\n")]
