@@ -285,6 +285,7 @@ def fork(body: Callable[[socket.socket], None]) -> Filtered:
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
+        ours.close()  # else it would not hear of the parent's death, and wait for its byte forever
         _child(machine.seccomp, program, theirs, body)
     theirs.close()
     word, descriptors, _, _ = ours.recvmsg(8, socket.CMSG_SPACE(4))
