@@ -26,6 +26,7 @@ from thence.execution.sealing import conclude, seal
 from thence.execution.site import Site
 from thence.execution.spool import Beginning, End, Opened, Spool
 from thence.store.local import LocalStore
+from thence.vault.layout import PROJECT
 from thence.vault.live_segments import Segments
 from thence.vault.logs import Appended, run_log
 from thence.vault.references import Root, RootKind
@@ -34,8 +35,6 @@ from thence.vault.vault import Vault
 from thence.vault.worktree import Worktree
 
 __all__ = ["announce", "append_opened", "deliver", "finish", "release"]
-
-_PROJECT = "project.json"
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ def _reach(site: Site, opened: Opened, publisher: Publisher, *, ran_s: float) ->
     """
     vault = site.vault
     if publisher.opened is not None:
-        within(PATIENCE_S, lambda: vault.store.head(_PROJECT), url=vault.store.url)
+        within(PATIENCE_S, lambda: vault.store.head(PROJECT), url=vault.store.url)
         return
     # It was tried all the time: nobody waits longer for the home than for the program.
     patience_s = min(PATIENCE_S, max(ran_s, 0.5))

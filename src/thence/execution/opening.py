@@ -21,12 +21,13 @@ from thence.store.failures import failures_of
 from thence.store.open import connect, is_remote, open_store, probe
 from thence.vault.artifacts import Artifacts
 from thence.vault.layout import (
+    PROJECT,
     ProjectFile,
     copy_project,
     make_project,
+    mirror_of,
     read_project,
 )
-from thence.vault.replica import mirror_of
 from thence.vault.vault import Vault
 
 __all__ = [
@@ -53,9 +54,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 def is_url(location: str | os.PathLike[str]) -> bool:
     """Whether it is the URL of a store, and not a path."""
-    return (
-        isinstance(location, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", location) is not None
-    )
+    return isinstance(location, str) and _URL.match(location) is not None
 
 
 def find_root(location: str | os.PathLike[str] | None = None) -> Path:
@@ -90,7 +89,7 @@ def find_site(location: str | os.PathLike[str] | None = None) -> Site:
 
 
 def _has_store(local: Path) -> bool:
-    return (local / "store" / "project.json").is_file()
+    return (local / "store" / PROJECT).is_file()
 
 
 def make_site(root: Path) -> Site:

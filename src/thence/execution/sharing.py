@@ -19,10 +19,10 @@ from thence.model.records import Version, decode_entry
 from thence.store.open import connect, probe
 from thence.vault import importing, pushing, replica, sync
 from thence.vault.importing import Imported
-from thence.vault.layout import read_project
+from thence.vault.layout import mirror_of, read_project
 from thence.vault.mirroring import Mirrored
 from thence.vault.pushing import Pushed
-from thence.vault.replica import found_home, mirror_of
+from thence.vault.replica import found_home
 from thence.vault.sync import Pulled
 
 __all__ = [

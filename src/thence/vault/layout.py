@@ -1,4 +1,4 @@
-"""What says that a store holds a project, and which format it has."""
+"""What says that a store holds a project, which format it has, and whether it is a mirror."""
 
 from datetime import datetime
 from typing import Any
@@ -13,16 +13,22 @@ from thence.store.open import is_remote
 from thence.vault.parallel import ahead
 
 __all__ = [
+    "FEATURES",
     "FORMAT",
+    "MIRROR",
+    "PROJECT",
+    "MirrorFile",
     "ProjectFile",
     "copy_project",
     "make_project",
+    "mirror_of",
     "read_project",
 ]
 
 FORMAT = "1-draft"
-_KEY = "project.json"
-_FEATURES = "features/"
+PROJECT = "project.json"
+MIRROR = "mirror.json"
+FEATURES = "features/"
 # It is written once, so a connection to a bucket need not ask for it again.
 _known: WeakKeyDictionary[Store, "ProjectFile"] = WeakKeyDictionary()
 
@@ -40,6 +46,18 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     created: datetime
     chunking: dict[str, Any] = {}
+
+
+class MirrorFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`mirror.json`: the store is a mirror, and nobody but who mirrors writes to it.
+
+    Attributes:
+        of: The URL of the home, for people.
+        project: The id of the project.
+    """
+
+    of: str
+    project: str
 
 
 _CHUNKING: dict[str, Any] = {
@@ -67,7 +85,7 @@ def make_project(store: Store, *, project_id: str, now: datetime) -> ProjectFile
     """
     project = ProjectFile(format=FORMAT, id=project_id, created=now, chunking=_CHUNKING)
     try:
-        store.create(_KEY, [codec.encode(project)])
+        store.create(PROJECT, [codec.encode(project)])
     except AlreadyExists:
         if read_project(store) == project:
             return project  # the answer to our own first try was lost
@@ -88,11 +106,11 @@ def copy_project(source: Store, target: Store) -> None:
         StorageError: A store failed.
         Denied: The target may not be written to.
     """
-    data = source.get(_KEY)
+    data = source.get(PROJECT)
     try:
-        target.create(_KEY, [data])
+        target.create(PROJECT, [data])
     except AlreadyExists:
-        if target.get(_KEY) != data:
+        if target.get(PROJECT) != data:
             raise AlreadyExists(
                 f"there is another project in {target.url}",
                 why="Its project.json is not the one that was to be copied there.",
@@ -123,7 +141,7 @@ def read_project(store: Store) -> ProjectFile:
         project = codec.decode(data, ProjectFile)
     except DataDamaged as error:
         raise DataDamaged(
-            f"project.json of {store.url} cannot be read", why=error.why, about=_KEY
+            f"project.json of {store.url} cannot be read", why=error.why, about=PROJECT
         ) from error
     for key in features:
         raise FormatTooNew(
@@ -135,18 +153,31 @@ def read_project(store: Store) -> ProjectFile:
     return project
 
 
+def mirror_of(store: Store) -> MirrorFile | None:
+    """What a store is a mirror of; None where it is none.
+
+    Raises:
+        DataDamaged: Its mirror.json cannot be read.
+        StorageError: The store failed.
+    """
+    try:
+        return codec.decode(store.get(MIRROR), MirrorFile)
+    except NotFound:
+        return None
+
+
 def _read_both(store: Store) -> tuple[bytes | None, list[str]]:
     """`project.json` and the keys of features, at the same time where each takes a while."""
 
     def read(key: str) -> bytes | list[str] | None:
-        if key == _FEATURES:
-            return [info.key for info in store.list(_FEATURES)]
+        if key == FEATURES:
+            return [info.key for info in store.list(FEATURES)]
         try:
             return store.get(key)
         except NotFound:
             return None
 
-    data, features = ahead(read, (_KEY, _FEATURES), at_once=2 if is_remote(store) else 1)
+    data, features = ahead(read, (PROJECT, FEATURES), at_once=2 if is_remote(store) else 1)
     assert not isinstance(data, list)
     assert isinstance(features, list)
     return data, features

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from thence.errors import AlreadyExists, DataDamaged, InvalidInput, NotFound
 from thence.model.records import Entry, decode_entry
 from thence.vault.checkpoints import MIN_ENTRIES
-from thence.vault.layout import read_project
+from thence.vault.layout import PROJECT, read_project
 from thence.vault.logs import entry_key
 from thence.vault.references import roots_of
 from thence.vault.transfer import transfer
@@ -149,9 +149,9 @@ def adopt(source: Vault, target: Vault) -> None:
     try:
         read_project(target.store)
     except NotFound:
-        data = source.store.get("project.json")
+        data = source.store.get(PROJECT)
         with suppress(AlreadyExists):
-            target.store.create("project.json", [data])
+            target.store.create(PROJECT, [data])
     same_project(source, target)
 
 

@@ -8,46 +8,27 @@ import msgspec
 from thence.errors import AlreadyExists, Conflict, DataDamaged, InvalidInput, NotFound, StorageError
 from thence.model import codec
 from thence.store.base import Store
-from thence.vault.layout import read_project
+from thence.vault.layout import (
+    FEATURES,
+    MIRROR,
+    PROJECT,
+    MirrorFile,
+    mirror_of,
+    read_project,
+)
 from thence.vault.mirroring import Mirrored, Progress, behind, mirror_entries
 from thence.vault.vault import Vault
 
-__all__ = ["CLAIM", "MIRROR", "MirrorFile", "found_home", "mirror", "mirror_of"]
+__all__ = ["CLAIM", "found_home", "mirror"]
 
-MIRROR = "mirror.json"
 CLAIM = "claim.json"
-_PROJECT = "project.json"
-_FEATURES = "features/"
 _ELSEWHERE = "Choose an empty place."
-
-
-class MirrorFile(msgspec.Struct, frozen=True, kw_only=True):
-    """`mirror.json`: the store is a mirror, and nobody but who mirrors writes to it.
-
-    Attributes:
-        of: The URL of the home, for people.
-        project: The id of the project.
-    """
-
-    of: str
-    project: str
 
 
 class _ClaimFile(msgspec.Struct, frozen=True, kw_only=True):
     """`claim.json`: the store is about to become the home of a project."""
 
     project: str
-
-
-def mirror_of(store: Store) -> MirrorFile | None:
-    """What a store is a mirror of; None where it is none.
-
-    Raises:
-        DataDamaged: Its mirror.json cannot be read.
-        StorageError: The store failed.
-    """
-    data = _get(store, MIRROR)
-    return None if data is None else codec.decode(data, MirrorFile)
 
 
 def mirror(
@@ -114,7 +95,7 @@ def found_home(
     _claim(target.store, project)
     done = Mirrored()
     # Where the project is there, everything was copied; others may have gone on from there.
-    if _get(target.store, _PROJECT) is None:
+    if _get(target.store, PROJECT) is None:
         done = mirror_entries(source, target, behind(source, target), progress=progress)
         switch()
         # What was appended here between; from now on, nothing is.
@@ -136,9 +117,9 @@ def found_home(
 
 
 def _finish(source: Store, target: Store) -> None:
-    for info in source.list(_FEATURES):
+    for info in source.list(FEATURES):
         _create_same(target, info.key, source.get(info.key))
-    _create_same(target, _PROJECT, source.get(_PROJECT))
+    _create_same(target, PROJECT, source.get(PROJECT))
 
 
 def _mark(store: Store, project: str, of: str) -> None:
@@ -175,7 +156,7 @@ def _claim(store: Store, project: str) -> None:
 
 
 def _refuse_used(store: Store, project: str) -> None:
-    if _get(store, _PROJECT) is not None:
+    if _get(store, PROJECT) is not None:
         found = read_project(store).id
         raise AlreadyExists(
             f"{store.url} is a home already",

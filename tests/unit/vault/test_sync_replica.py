@@ -10,8 +10,8 @@ from thence.model.ids import Digest
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault.layout import make_project
-from thence.vault.replica import CLAIM, MIRROR, found_home, mirror, mirror_of
+from thence.vault.layout import MIRROR, make_project, mirror_of
+from thence.vault.replica import CLAIM, found_home, mirror
 from thence.vault.vault import Vault
 
 
