@@ -80,6 +80,12 @@ class Cache(Around):
         skipped = start - first * PAGE
         return whole[skipped : skipped + length]
 
+    def create(self, key: str, parts: Sequence[Bytes]) -> None:
+        """As `Store.create`; a small pack is kept, as whoever saved it mostly looks at it."""
+        self._store.create(key, parts)
+        if key.startswith(_PACKS) and sum(map(len, parts)) <= PAGE:
+            self._keep(key, 0, b"".join(parts))
+
     def _call(
         self, name: str, key: str, call: Callable[[], _T], sent: Sequence[Bytes] | Path = ()
     ) -> _T:

@@ -111,7 +111,7 @@ class Artifacts:
         if (tail := self._vault.logs.tail(log)) and decide(tail) is None and unchanged is not None:
             return self._add_metadata(unchanged, draft)
         try:
-            appended = self._vault.append(log, decide, by=self._author)
+            appended = self._vault.append(log, decide, by=self._author, tail=tail)
         except Conflict:
             # Somebody else saved the same content in the meantime.
             if unchanged is None:
@@ -166,10 +166,11 @@ class Artifacts:
             )
 
         # Looking first spares the journal a hint where nothing changes.
-        if decide(self._vault.logs.tail(log)) is None:
+        tail = self._vault.logs.tail(log)
+        if decide(tail) is None:
             return None
         try:
-            return self._vault.append(log, decide, by=self._author)
+            return self._vault.append(log, decide, by=self._author, tail=tail)
         except Conflict:
             # Somebody else made the same move in the meantime.
             if not unchanged:

@@ -204,6 +204,7 @@ class Logs:
         *,
         by: str,
         entry_id: str | None = None,
+        tail: int | None = None,
     ) -> Appended:
         """Append what `decide` makes of the current state of the log.
 
@@ -213,6 +214,7 @@ class Logs:
                 was faster. It may raise.
             by: The author.
             entry_id: The id of the entry, where it was announced before.
+            tail: The number of the last entry, where it was looked at a moment ago.
 
         Raises:
             Conflict: Others were faster a thousand times, or `decide` returned None.
@@ -220,12 +222,12 @@ class Logs:
         """
         own_id = entry_id or self._new_id()
         for _ in range(_TRIES):
-            tail = self.tail(log)
-            record = decide(tail)
+            last, tail = self.tail(log) if tail is None else tail, None
+            record = decide(last)
             if record is None:
                 raise Conflict(f"{log} changed meanwhile", about=log)
             data = encode_entry(own_id, self._clock(), by, record)
-            number = self._next(tail)
+            number = self._next(last)
             if self._create(log, number, own_id, data):
                 return Appended(log, number, decode_entry(data), data)
         raise Conflict(f"could not append to {log}", why="Others were faster every time.")

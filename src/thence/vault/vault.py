@@ -118,11 +118,23 @@ class Vault:
             write_hint(self.store, root, packs)
 
     def append(
-        self, log: str, decide: Callable[[int], Record | None] | Record, *, by: str
+        self,
+        log: str,
+        decide: Callable[[int], Record | None] | Record,
+        *,
+        by: str,
+        tail: int | None = None,
     ) -> Appended:
         """Announce a change in the journal, then append it to its log; in a clone, to the outbox.
 
         The content that the record names must have been flushed before: bytes first, name last.
+
+        Args:
+            log: Which log.
+            decide: A record, or what gives one when it is told the number of the last entry; see
+                `Logs.append_if`.
+            by: The author.
+            tail: The number of the last entry, where it was looked at a moment ago.
 
         Raises:
             Conflict: Others were faster, or `decide` gave None.
@@ -136,7 +148,7 @@ class Vault:
         announced = [Announced(entry_id, log)]
         self.journal.note(announced)
         begun = self._clock()
-        appended = self.logs.append_if(log, choose, by=by, entry_id=entry_id)
+        appended = self.logs.append_if(log, choose, by=by, entry_id=entry_id, tail=tail)
         if self._clock() - begun > _LONG:
             self.journal.note(announced)
         return appended

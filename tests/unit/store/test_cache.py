@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from thence.errors import NotFound
+from thence.errors import AlreadyExists, NotFound
 from thence.store.cache import PAGE, Cache
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
@@ -67,6 +67,17 @@ def test_who_looked_for_the_end_of_a_small_pack_has_all_of_it(
     assert Cache(inside, tmp_path).get_range(PACK, 10, 2 * PAGE) == DATA[10 : 10 + 2 * PAGE]
     assert asked(inside) == 1
     assert Cache(inside, tmp_path).get_range(PACK, -20, 10) == DATA[-20:-10]
+
+
+def test_a_small_pack_that_was_just_created_is_not_fetched(inside: Trace, tmp_path: Path) -> None:
+    key = "packs/cd/" + "cd" * 32
+    Cache(inside, tmp_path).create(key, [b"sma", b"ll"])
+    assert Cache(inside, tmp_path).get_range(key, 1, 100) == b"mall"
+    assert "get_range" not in inside.counters
+    inside.create("packs/ef/" + "ef" * 32, [b"theirs"])
+    with pytest.raises(AlreadyExists):
+        Cache(inside, tmp_path).create("packs/ef/" + "ef" * 32, [b"mine"])
+    assert Cache(inside, tmp_path).get_range("packs/ef/" + "ef" * 32, 0, 100) == b"theirs"
 
 
 def test_pages_between_that_are_missing_are_fetched_in_one_request_each(

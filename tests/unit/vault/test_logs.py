@@ -317,6 +317,25 @@ def test_one_entry_costs_few_requests(store: MemoryStore) -> None:
     }
 
 
+def test_an_end_that_was_looked_at_is_not_looked_for(store: MemoryStore) -> None:
+    trace = Trace(store)
+    logs = new_logs(trace)
+    logs.append(LOG, record("one"), by="me")
+    tail = logs.tail(LOG)
+    trace.clear()
+    assert logs.append_if(LOG, lambda _: record("two"), by="me", tail=tail).number == 2
+    assert {name: one.calls for name, one in trace.counters.items()} == {"create": 1}
+    # Somebody was faster: it is looked for after all, and what is decided is decided anew.
+    seen: list[int] = []
+
+    def decide(number: int) -> Record:
+        seen.append(number)
+        return record("three")
+
+    assert logs.append_if(LOG, decide, by="me", tail=tail).number == 3
+    assert seen == [1, 2]
+
+
 def test_others_that_are_always_faster(store: MemoryStore) -> None:
     other = new_logs(store)
     count = 0
