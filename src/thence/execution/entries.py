@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from thence.model.records import Entry, Record, decode_entry, encode_entry
+from thence.model.records import Record, decode_entry, encode_entry
 from thence.vault.journal import Announced
 from thence.vault.logs import Appended
 from thence.vault.vault import Vault
 
-__all__ = ["append_once", "find_entry"]
+__all__ = ["append_once"]
 
 
 def append_once(
@@ -34,7 +34,7 @@ def append_once(
     """
     if vault.outbox is not None:
         # The outbox is on this machine: nothing is on its way that could arrive later.
-        return find_entry(vault, log, entry_id) or vault.append(log, record, by=by)
+        return _find_entry(vault, log, entry_id) or vault.append(log, record, by=by)
     vault.guard()
     data = encode_entry(entry_id, at, by, record)
     vault.journal.note([Announced(entry_id, log)])
@@ -44,15 +44,10 @@ def append_once(
     return Appended(log, appended.number, decode_entry(there), there)
 
 
-def find_entry(vault: Vault, log: str, entry_id: str) -> Appended | None:
-    """The entry of a log with an id; None where there is none.
-
-    Raises:
-        DataDamaged: The log cannot be read.
-        StorageError: The store failed.
-    """
+def _find_entry(vault: Vault, log: str, entry_id: str) -> Appended | None:
+    """The entry of a log with an id; None where there is none."""
     for number, data in vault.logs.after(log, 0):
-        entry: Entry = decode_entry(data)
+        entry = decode_entry(data)
         if entry.id == entry_id:
             return Appended(log, number, entry, data)
     return None

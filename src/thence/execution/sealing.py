@@ -31,9 +31,9 @@ from thence.vault.parallel import ahead
 from thence.vault.worktree import Worktree
 from thence.vault.writer import Writer
 
-__all__ = ["FROM_SEGMENTS", "conclude", "seal", "seal_lines"]
+__all__ = ["conclude", "seal", "seal_lines"]
 
-FROM_SEGMENTS = (
+_FROM_SEGMENTS = (
     "The machine of this run did not come back; it was sealed from what it had published until "
     "then, so the last seconds of what it logged may be missing."
 )
@@ -99,7 +99,7 @@ def seal_lines(
             params={line.name: Param(value=line.value, origin="log") for line in named},
             metrics={line.name: line.value for line in metrics},
             series=writer.put_bytes(series).digest if metrics else None,
-            problems=(FROM_SEGMENTS,),
+            problems=(_FROM_SEGMENTS,),
         )
         gathered = Gathered(
             draft=draft,

@@ -31,7 +31,6 @@ __all__ = [
     "Sent",
     "clone",
     "follow_home",
-    "home_of",
     "import_versions",
     "mirror",
     "move_home",
@@ -122,7 +121,7 @@ def pull(
         Denied: The home may not be read.
         StorageError: The home cannot be reached, or the disk is full.
     """
-    home = home_of(site)
+    home = _home_of(site)
     source = open_home(site.local, home)
     asked = [str(_version_ref(ref)) for ref in only]
     if home.only and (added := [ref for ref in asked if ref not in home.only]):
@@ -162,7 +161,7 @@ def push(site: Site, *, progress: Progress = lambda contents, size: None) -> Sen
         Denied: The home may not be written to.
         StorageError: The home cannot be reached; what waits goes on waiting.
     """
-    home = home_of(site)
+    home = _home_of(site)
     target = open_home(site.local, home)
     target.guard()
     only = _version_ref(home.only[0]) if home.only else None
@@ -310,12 +309,8 @@ def _new_numbers(site: Site, done: Pushed) -> Iterator[NewNumber]:
             yield NewNumber(f"{name}@{label(one.local)}", f"{name}@{label(one.number)}")
 
 
-def home_of(site: Site) -> Home:
-    """The home of a clone.
-
-    Raises:
-        InvalidInput: The project is not a clone.
-    """
+def _home_of(site: Site) -> Home:
+    """The home of a clone; refuses a project that is none."""
     if site.home is None:
         raise InvalidInput(
             "this project has no home elsewhere",

@@ -21,13 +21,12 @@ from thence.store.service_failures import (
     without_addresses,
 )
 
-__all__ = ["LARGE_BYTES", "BucketStore"]
+__all__ = ["BucketStore"]
 
 _T = TypeVar("_T")
 _MIB = 1 << 20
 
-LARGE_BYTES = 64 * _MIB
-"""Larger objects go up in parts."""
+_LARGE_BYTES = 64 * _MIB  # larger objects go up in parts
 
 _PART_BYTES = 16 * _MIB
 _PARTS_AT_ONCE = 4
@@ -174,7 +173,7 @@ class BucketStore:
         """
         path = self._path(key)
         data = _joined(parts)
-        if len(data) > LARGE_BYTES:
+        if len(data) > _LARGE_BYTES:
             self._create_in_parts(key, data)
         else:
             self._put_if_free(key, path, data)
@@ -191,7 +190,7 @@ class BucketStore:
         """
         at = self._path(key)
         with failures_of(f"cannot read {str(path)!r}", about=str(path)), path.open("rb") as file:
-            large = os.fstat(file.fileno()).st_size > LARGE_BYTES
+            large = os.fstat(file.fileno()).st_size > _LARGE_BYTES
             data = b"" if large else file.read()
         if large:
             self._create_in_parts(key, path)
@@ -368,7 +367,7 @@ class BucketStore:
         """Put it there whether or not there is an object, in parts if it is large."""
         import obstore
 
-        small = not isinstance(data, Path) and len(data) <= LARGE_BYTES
+        small = not isinstance(data, Path) and len(data) <= _LARGE_BYTES
         obstore.put(
             self._clients.patient,
             path,
