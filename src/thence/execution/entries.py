@@ -32,13 +32,16 @@ def append_once(
         StorageError: The store failed; whether the entry is there is not known.
         Denied: The store may not be written to.
     """
-    if vault.outbox is not None:
-        # The outbox is on this machine: nothing is on its way that could arrive later.
-        return _find_entry(vault, log, entry_id) or vault.append(log, record, by=by)
     vault.guard()
     data = encode_entry(entry_id, at, by, record)
+    entry = decode_entry(data)
+    if vault.outbox is not None:
+        # The outbox is on this machine: nothing is on its way that could arrive later.
+        if (found := _find_entry(vault, log, entry_id)) is not None:
+            return found
+        return vault.logs.append_bytes(log, entry, data, since=vault.logs.tail(log))
     vault.journal.note([Announced(entry_id, log)])
-    appended = vault.numbered.append_bytes(log, decode_entry(data), data, since=0)
+    appended = vault.numbered.append_bytes(log, entry, data, since=0)
     if (there := vault.numbered.read(log, appended.number)) is None or there == data:
         return appended
     return Appended(log, appended.number, decode_entry(there), there)
