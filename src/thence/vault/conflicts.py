@@ -104,7 +104,11 @@ class Shelf:
         self._store = store
 
     def all(self, log: str | None = None) -> list[tuple[str, int]]:
-        """What is there, of one log or of all."""
+        """What is there, of one log or of all.
+
+        Raises:
+            StorageError: The store failed.
+        """
         found = []
         for info in self._store.list(_PREFIX if log is None else f"{_PREFIX}{log}/"):
             match = _KEY.fullmatch(info.key)
@@ -117,11 +121,17 @@ class Shelf:
 
         Raises:
             NotFound: They are not there (any more).
+            StorageError: The store failed.
         """
         return self._store.get(_PREFIX + entry_key(log, number)).splitlines()
 
     def put(self, log: str, entries: list[bytes]) -> None:
-        """Keep moves, the last of them last."""
+        """Keep moves, the last of them last.
+
+        Raises:
+            StorageError: The store failed; whether they are there is not known.
+            Denied: The store may not be written to.
+        """
         number = max((taken for _, taken in self.all(log)), default=0) + 1
         try:
             self._store.create(_PREFIX + entry_key(log, number), [b"\n".join(entries)])
@@ -130,7 +140,12 @@ class Shelf:
             return
 
     def remove(self, log: str, number: int) -> None:
-        """Forget moves."""
+        """Forget moves.
+
+        Raises:
+            StorageError: The store failed.
+            Denied: The store may not be written to.
+        """
         self._store.delete(_PREFIX + entry_key(log, number))
 
 
@@ -145,6 +160,7 @@ def waiting_in(clone: Vault, log: str) -> list[WaitingEntry]:
 
     Raises:
         DataDamaged: One of them cannot be read.
+        StorageError: The clone's store failed.
     """
     outbox = outbox_of(clone)
     read = [(one.number, outbox.read(log, one.number)) for one in outbox.waiting(log)]
@@ -154,7 +170,12 @@ def waiting_in(clone: Vault, log: str) -> list[WaitingEntry]:
 
 
 def last_move(clone: Vault, log: str) -> Digest | None:
-    """Where the home's alias points, as far as this clone knows."""
+    """Where the home's alias points, as far as this clone knows.
+
+    Raises:
+        DataDamaged: The alias's log cannot be read.
+        StorageError: The clone's store failed.
+    """
     for number in range(clone.numbered.tail(log), 0, -1):
         data = clone.numbered.read(log, number)
         record = None if data is None else decode_entry(data).record
@@ -181,6 +202,7 @@ def drop(clone: Vault, log: str, number: int) -> int:
 
     Raises:
         NotFound: Nothing of that number is there.
+        DataDamaged: It cannot be read.
         StorageError: The clone's store failed.
     """
     with turn(clone):

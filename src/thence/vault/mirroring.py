@@ -105,7 +105,8 @@ class _Found(NamedTuple):
 def at_once(work: Callable[[T], object], items: Sequence[T], *vaults: Vault) -> None:
     """Do the work for all items, for several at a time where one of the vaults is remote.
 
-    After the first error no further item is begun.
+    After the first error no further item is begun, and those that were are waited for: nothing is
+    written any more when it is raised.
     """
     workers = _REMOTE_WORKERS if any(vault.remote for vault in vaults) else _LOCAL_WORKERS
     if len(items) < 2:
@@ -128,6 +129,9 @@ def same_project(one: Vault, other: Vault) -> None:
     Raises:
         InvalidInput: They do not; it names both.
         NotFound: One of them holds none.
+        FormatTooNew: One of them was made by a newer thence.
+        DataDamaged: A project.json cannot be read.
+        StorageError: A store failed.
     """
     mine, theirs = read_project(one.store), read_project(other.store)
     if mine.id != theirs.id:
@@ -145,6 +149,10 @@ def adopt(source: Vault, target: Vault) -> None:
     Raises:
         InvalidInput: They are different projects.
         NotFound: The source holds none.
+        FormatTooNew: It was made by a newer thence.
+        DataDamaged: A project.json cannot be read.
+        StorageError: A store failed.
+        Denied: A store may not be read, or not be written to.
     """
     try:
         read_project(target.store)
@@ -163,7 +171,11 @@ def rank(log: str) -> int:
 
 
 def tails(vault: Vault, prefixes: Sequence[str] = _EVERYTHING) -> dict[str, int]:
-    """How far each log below the prefixes goes without a gap."""
+    """How far each log below the prefixes goes without a gap.
+
+    Raises:
+        StorageError: The store failed.
+    """
     found: dict[str, int] = {}
     for prefix in prefixes:
         for log, number in vault.numbered.all(prefix):
@@ -177,6 +189,7 @@ def behind(source: Vault, target: Vault, prefixes: Sequence[str] = _EVERYTHING) 
 
     Raises:
         DataDamaged: The target has entries that the source has not.
+        StorageError: A store failed.
     """
     # The target first: what it has was in the source before.
     have = tails(target, prefixes)
@@ -192,7 +205,11 @@ def behind(source: Vault, target: Vault, prefixes: Sequence[str] = _EVERYTHING) 
 
 
 def follow(source: Vault, target: Vault, logs: Iterable[str]) -> list[Span]:
-    """What the source has of some logs and the target has not, by looking at each."""
+    """What the source has of some logs and the target has not, by looking at each.
+
+    Raises:
+        StorageError: A store failed.
+    """
     spans: list[Span] = []
 
     def look(log: str) -> None:
@@ -276,7 +293,12 @@ def copy_content(
 
 
 def mark_partial(target: Vault) -> None:
-    """Note, before entries are mirrored without their content, that some are."""
+    """Note, before entries are mirrored without their content, that some are.
+
+    Raises:
+        StorageError: The store failed.
+        Denied: It may not be written to.
+    """
     with suppress(AlreadyExists):
         target.store.create(_PARTIAL, [b"{}"])
 

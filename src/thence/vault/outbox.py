@@ -51,7 +51,11 @@ class Outbox:
         self._store = store
 
     def waiting(self, log: str | None = None) -> list[Waiting]:
-        """What waits, in the order of logs and positions; of one log or of all."""
+        """What waits, in the order of logs and positions; of one log or of all.
+
+        Raises:
+            StorageError: The store failed.
+        """
         prefix = _PREFIX if log is None else f"{_PREFIX}{log}/"
         found = []
         for info in self._store.list(prefix):
@@ -62,14 +66,23 @@ class Outbox:
         return found
 
     def read(self, log: str, number: int) -> bytes | None:
-        """The bytes of a waiting entry; None where it does not wait (any more)."""
+        """The bytes of a waiting entry; None where it does not wait (any more).
+
+        Raises:
+            StorageError: The store failed.
+        """
         try:
             return self._store.get(Waiting(log, number, 0.0).key)
         except NotFound:
             return None
 
     def put(self, log: str, number: int, data: bytes) -> bool:
-        """Let an entry wait at a number; False where another one does."""
+        """Let an entry wait at a number; False where another one does.
+
+        Raises:
+            StorageError: The store failed; whether it is there is not known.
+            Denied: The store may not be written to.
+        """
         try:
             self._store.create(Waiting(log, number, 0.0).key, [data])
         except AlreadyExists:
@@ -77,7 +90,12 @@ class Outbox:
         return True
 
     def remove(self, log: str, number: int) -> None:
-        """Take an entry out; no error where it is out."""
+        """Take an entry out; no error where it is out.
+
+        Raises:
+            StorageError: The store failed.
+            Denied: The store may not be written to.
+        """
         self._store.delete(Waiting(log, number, 0.0).key)
 
 
