@@ -8,10 +8,11 @@ their artifact stay in the outbox.
 """
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
-from thence.errors import AlreadyExists, NotFound
+from thence.errors import AlreadyExists, DataDamaged, NotFound
 from thence.model.ids import Digest
 from thence.model.names import Alias, ArtifactName
 from thence.model.numbers import is_local
@@ -163,10 +164,20 @@ def waiting_in(clone: Vault, log: str) -> list[WaitingEntry]:
         StorageError: The clone's store failed.
     """
     outbox = outbox_of(clone)
-    read = [(one.number, outbox.read(log, one.number)) for one in outbox.waiting(log)]
-    return [
-        WaitingEntry(number, decode_entry(data), data) for number, data in read if data is not None
-    ]
+    found = []
+    for one in outbox.waiting(log):
+        if (data := outbox.read(log, one.number)) is None:
+            continue
+        try:
+            found.append(WaitingEntry(one.number, decode_entry(data), data))
+        except DataDamaged as error:
+            raise DataDamaged(
+                f"{one.key} cannot be read",
+                why=error.why or error.what,
+                hint=f"What waits there can be given up: thence outbox drop {log}",
+                about=one.key,
+            ) from error
+    return found
 
 
 def last_move(clone: Vault, log: str) -> Digest | None:
@@ -202,7 +213,7 @@ def drop(clone: Vault, log: str, number: int) -> int:
 
     Raises:
         NotFound: Nothing of that number is there.
-        DataDamaged: It cannot be read.
+        DataDamaged: An edit that may wait for it cannot be read.
         StorageError: The clone's store failed.
     """
     with turn(clone):
@@ -217,9 +228,11 @@ def drop(clone: Vault, log: str, number: int) -> int:
         data = outbox.read(log, number)
         if data is None:
             raise _nothing(log, number)
-        entry = decode_entry(data)
+        entry: Entry | None = None
+        with suppress(DataDamaged):
+            entry = decode_entry(data)
         gone = 0
-        if isinstance(entry.record, Version):
+        if entry is not None and isinstance(entry.record, Version):
             edits = f"{log}edits"
             for waiting in waiting_in(clone, edits):
                 record = waiting.entry.record
@@ -272,7 +285,10 @@ def _versions(clone: Vault) -> list[ConflictingVersions]:
         if log.endswith("/@") and (tail := clone.numbered.tail(log)):
             data = clone.numbered.read(log, tail)
             home = None if data is None else decode_entry(data).record
-            waiting = waiting_in(clone, log)
+            try:
+                waiting = waiting_in(clone, log)
+            except DataDamaged:
+                continue  # a push says which; until then it can be listed, and dropped
             if isinstance(home, Version) and (clash := _clash(home, waiting)):
                 found.append(clash._replace(log=log))
     return found

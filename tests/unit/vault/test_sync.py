@@ -232,6 +232,23 @@ def test_a_conflict_and_what_waits_can_be_dropped(team: Team) -> None:
         drop(ann.vault, versions_log(ArtifactName("data")), local(1))
 
 
+def test_what_waits_and_cannot_be_read_can_be_dropped(team: Team) -> None:
+    home, ann = team.at_home(), team.clone("ann")
+    home.save("data", b"theirs")
+    ann.pull()
+    ann.save("data", b"mine")
+    ((log, number),) = ann.waiting()
+    assert ann.vault.outbox is not None
+    (waiting,) = ann.vault.outbox.waiting(log)
+    ann.vault.store.replace(waiting.key, [b"damaged"])
+    with pytest.raises(DataDamaged, match=f"{waiting.key} cannot be read") as caught:
+        ann.push()
+    assert f"thence outbox drop {log}" in str(caught.value.hint)
+    assert list_conflicts(ann.vault) == ()
+    assert drop(ann.vault, log, number) == 1
+    assert (ann.waiting(), ann.push().numbered) == ([], ())
+
+
 def test_a_new_alias_conflicts_with_a_new_alias(team: Team) -> None:
     home = team.at_home()
     home.save("data", b"1")
