@@ -128,7 +128,7 @@ def join_site(root: Path, url: str, *, create: bool) -> Site:
     project = _found_or_made(store) if create else read_project(store)
     write_home(root / LOCAL, Home(url=store.url, project=project.id))
     _ignore_in_git(root)
-    return open_site(root)
+    return open_site(root, connection=store)
 
 
 def make_clone(root: Path, url: str, *, only: tuple[str, ...] = ()) -> Site:
@@ -201,8 +201,12 @@ def open_url(url: str) -> Site:
     return join_site(root, url, create=False)
 
 
-def open_site(root: Path) -> Site:
+def open_site(root: Path, *, connection: Store | None = None) -> Site:
     """Open the project in a folder.
+
+    Args:
+        root: The folder.
+        connection: To its home, where there is one already.
 
     Raises:
         NotFound: There is none.
@@ -220,7 +224,7 @@ def open_site(root: Path) -> Site:
         if home is None:
             vault.guard = lambda: _refuse_moved(local)
     else:
-        store = _open_home_store(home, patience_s=PATIENCE_S)
+        store = _open_home_store(home, patience_s=PATIENCE_S, connection=connection)
         if remote := is_remote(store):
             store = Cache(store, local / "cache" / "pages", limit_bytes=_cache_limit())
         vault = Vault(store, local / "cache", remote=remote)
@@ -293,9 +297,11 @@ def vault_at(store: Store, cache_folder: Path) -> Vault:
     return Vault(store, cache_folder, remote=is_remote(store))
 
 
-def _open_home_store(home: Home, *, patience_s: float | None = None) -> Store:
+def _open_home_store(
+    home: Home, *, patience_s: float | None = None, connection: Store | None = None
+) -> Store:
     """The store of a home; with patience, also where it cannot be reached: runs go on without."""
-    store = connect(home.url)
+    store = connection or connect(home.url)
     try:
         if patience_s is None:
             project = read_project(store)

@@ -10,6 +10,7 @@ from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, NotFound
 from thence.model import codec
 from thence.store.base import Store
 from thence.store.open import is_remote
+from thence.store.wrap import Around
 from thence.vault.parallel import ahead
 
 __all__ = [
@@ -127,8 +128,11 @@ def read_project(store: Store) -> ProjectFile:
         DataDamaged: project.json cannot be read.
     """
     remote = is_remote(store)
-    if remote and (known := _known.get(store)) is not None:
-        return known
+    layer: Store | None = store if remote else None
+    while layer is not None:
+        if (known := _known.get(layer)) is not None:
+            return known
+        layer = layer.inner if isinstance(layer, Around) else None
     data, features = _read_both(store)
     if data is None:
         raise NotFound(
