@@ -37,17 +37,21 @@ _said_lost = False
 _opening = Lock()
 
 
-def init(folder: PathLike = ".") -> "Project":
-    """Make a project in a folder, with its store in `.thence/store`.
+def init(folder: PathLike = ".", *, store: str | None = None) -> "Project":
+    """Make a project in a folder, or join the one in a store elsewhere.
+
+    Args:
+        folder: Of the project.
+        store: URL of its home, `.thence/store` without; a project that is there is joined.
 
     Raises:
         AlreadyExists: There is a project in the folder.
-        Denied: The folder may not be written to.
-        StorageError: The file system does not keep a promise that a store needs.
+        Denied: The folder or the store may not be written to.
+        StorageError: The store does not keep a promise that a project needs, or failed.
     """
     from thence.project import Project
 
-    return Project.init(folder)
+    return Project.init(folder, store=store)
 
 
 def save(

@@ -190,7 +190,10 @@ def _entries(amount: int, which: str = "") -> str:
 
 def _warn_of_damage(invocation: Invocation, pulled: "Pulled") -> None:
     for key in pulled.damaged:
-        invocation.output.warn(f"{key} cannot be read at home, so it and what follows is not here")
+        invocation.output.warn(
+            f"{key} cannot be read at home, or its content is missing there; "
+            "it and what follows in its log is not here"
+        )
 
 
 def _refuse_conflicts(conflicts: "Sequence[WaitingItem]") -> None:

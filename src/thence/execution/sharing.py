@@ -247,6 +247,13 @@ def mirror(site: Site, url: str, *, progress: Progress = lambda contents, size: 
         Denied: The store may not be written to.
         StorageError: It does not keep a promise that a project needs, or cannot be reached.
     """
+    if site.home is not None and site.home.only:
+        raise InvalidInput(
+            "this clone holds only a part of its project",
+            why=f"It has {', '.join(site.home.only)}, and a mirror has everything.",
+            hint="Mirror the home: "
+            f"thence --project {shlex.quote(site.home.url)} mirror {shlex.quote(url)}",
+        )
     store = connect(url, create=True)
     if mirror_of(store) is None:
         probe(store)

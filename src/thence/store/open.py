@@ -50,6 +50,14 @@ def open_store(url: str | os.PathLike[str], *, create: bool = False) -> Store:
     if found is None:
         if not text:
             raise InvalidInput("not a store: ''", why="The path is empty.")
+        if (scheme := text.partition(":")[0].lower()) in {*SCHEMES, "file", "memory"} and (
+            ":" in text
+        ):
+            raise InvalidInput(
+                f"not a store: {scheme}:…",
+                why="After the colon of a URL come two slashes.",
+                hint=f"Write {scheme}://…, or ./{scheme}:… for a folder of that name.",
+            )
         return LocalStore(os.path.expanduser(text), create=create)
     if scheme == "file":
         return LocalStore(_path_of(text, rest), create=create)

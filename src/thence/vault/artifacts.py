@@ -17,7 +17,7 @@ from thence.model.records import (
     VersionEdit,
     decode_entry,
 )
-from thence.vault.logs import Appended, alias_log, edits_log, versions_log
+from thence.vault.logs import Appended, alias_log, edits_log, entry_key, versions_log
 from thence.vault.vault import Vault
 
 __all__ = ["Artifacts", "Draft", "Saved"]
@@ -223,7 +223,15 @@ class Artifacts:
         data = self._vault.logs.read(log, number)
         if data is None:
             raise DataDamaged(f"{log} has no entry {number}, but a later one", about=log)
-        return decode_entry(data)
+        try:
+            return decode_entry(data)
+        except DataDamaged as error:
+            raise DataDamaged(
+                f"entry {number} of {log} cannot be read",
+                why=error.why,
+                hint="Restore it from a mirror or a clone of this project, byte for byte.",
+                about=entry_key(log, number),
+            ) from error
 
     def _version(self, log: str, number: int) -> _Last:
         entry = self._entry(log, number)

@@ -1,5 +1,6 @@
 """What says that a store holds a project, which format it has, and whether it is a mirror."""
 
+import shlex
 from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -138,7 +139,7 @@ def read_project(store: Store) -> ProjectFile:
         raise NotFound(
             f"there is no project in {store.url}",
             why="It has no project.json.",
-            hint="Make one: thence init.",
+            hint=f"Make one there: thence init --store {shlex.quote(store.url)}",
         )
     try:
         _refuse_other_format(store, codec.decode(data, _FormatOnly).format)

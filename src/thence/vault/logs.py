@@ -24,6 +24,7 @@ __all__ = [
     "parse_entry_key",
     "run_log",
     "versions_log",
+    "versions_of",
 ]
 
 _ENTRY_KEY = re.compile(r"(refs/.+)/(\d{10})")
@@ -54,6 +55,11 @@ def edits_log(artifact: ArtifactName) -> str:
 def alias_log(artifact: ArtifactName, alias: Alias) -> str:
     """The log of an alias."""
     return f"refs/aliases/{artifact.key}/@{alias.key}"
+
+
+def versions_of(alias: str) -> str:
+    """The log of the versions that the moves in the log of an alias are about."""
+    return f"refs/artifacts/{alias.removeprefix('refs/aliases/').rpartition('/')[0]}/@"
 
 
 def run_log(run: RunId) -> str:

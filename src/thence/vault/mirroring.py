@@ -4,6 +4,7 @@ What clones, mirrors and homes that move are made of. A log in the target is at 
 of the log in the source, byte for byte, and what it names is there.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 Progress: TypeAlias = Callable[[int, int], None]
 
 _EVERYTHING = ("refs/",)
@@ -71,8 +73,8 @@ class Mirrored(NamedTuple):
         contents: How many contents are.
         size_bytes: Of these contents.
         sent_bytes: Of the packs that were written.
-        damaged: Keys of the source that hold no entry that can be read; neither they nor what
-            follows them in their logs was copied.
+        damaged: Keys of entries of the source that cannot be read, or whose content is missing;
+            neither they nor what follows them in their logs was copied.
         unknown: How many entries a newer thence wrote; content that only they name was not copied.
     """
 
@@ -240,8 +242,7 @@ def mirror_entries(
         progress: Is told contents and bytes done so far.
 
     Raises:
-        NotFound: The source lacks a content.
-        DataDamaged: The target has other entries at these places, or a content is damaged.
+        DataDamaged: The target has other entries at these places.
         StorageError: A store failed; what was copied by then is used by the next try.
         Denied: A store may not be read, or not be written to.
     """
@@ -253,17 +254,53 @@ def mirror_entries(
         _check(source, target, batch)
         left = [span for span in batch if span.log not in damaged]
         found = _read(source, left, known, damaged)
-        total = total.plus(
-            copy_content(
-                source,
-                target,
-                [one.entry for one in found if with_content(one.log, one.entry)],
-                progress=_after(total, progress),
-            )
+        whole, done = _with_their_content(
+            source,
+            target,
+            found,
+            damaged,
+            with_content=with_content,
+            progress=_after(total, progress),
         )
-        _write(source, target, found)
-        total = total._replace(entries=total.entries + len(found))
+        total = total.plus(done)
+        _write(source, target, whole)
+        total = total._replace(entries=total.entries + len(whole))
     return total._replace(damaged=tuple(sorted(damaged.values())))
+
+
+def _with_their_content(
+    source: Vault,
+    target: Vault,
+    found: list[_Found],
+    damaged: dict[str, str],
+    *,
+    with_content: Callable[[str, Entry], bool],
+    progress: Progress,
+) -> tuple[list[_Found], Mirrored]:
+    """Copy the content of entries; those whose content is missing end their logs, others go on."""
+    entries = [one.entry for one in found if with_content(one.log, one.entry)]
+    try:
+        return found, copy_content(source, target, entries, progress=progress)
+    except (NotFound, DataDamaged) as error:
+        if len(found) == 1:
+            damaged[found[0].log] = entry_key(found[0].log, found[0].number)
+            _log.warning("%s cannot be copied: %s", damaged[found[0].log], error.what)
+            return [], Mirrored()
+    middle = len(found) // 2
+    whole, done = [], Mirrored()
+    for half in (found[:middle], found[middle:]):
+        left = [one for one in half if one.log not in damaged]
+        copied, more = _with_their_content(
+            source,
+            target,
+            left,
+            damaged,
+            with_content=with_content,
+            progress=_after(done, progress),
+        )
+        whole += copied
+        done = done.plus(more)
+    return whole, done
 
 
 def _after(so_far: Mirrored, progress: Progress) -> Progress:

@@ -23,6 +23,7 @@ from thence.vault.conflicts import (
     waiting_in,
 )
 from thence.vault.journal import Announced
+from thence.vault.logs import versions_of
 from thence.vault.mirroring import (
     Mirrored,
     Progress,
@@ -151,6 +152,8 @@ class _Push:
         waiting = {one.log for one in outbox_of(self._clone).waiting()}
         # Nobody else writes to the log of a run made here, mostly: it is not asked for beforehand.
         logs = {log for log in waiting if not log.startswith("refs/runs/")} | self._ahead
+        # An alias that others moved leads to what they saved, mostly.
+        logs |= {versions_of(log) for log in waiting if log.startswith("refs/aliases/")}
         self._ahead = set()
         spans = follow(self._home, self._clone, sorted(logs))
         if spans:
