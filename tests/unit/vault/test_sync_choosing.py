@@ -90,7 +90,8 @@ def test_a_long_log_is_read_in_few_steps_where_each_takes_a_while(home: Member) 
     log = "refs/artifacts/data/@"
     assert [number for number, _ in home.vault.logs.after(log, 0)] == list(range(1, 41))
     gets = calls.counters["get"].calls
-    assert gets == (63 if home.vault.remote else 41)
+    # Some that are asked for ahead lie behind the end; they are given up where it is found in time.
+    assert 41 <= gets <= (63 if home.vault.remote else 41)
     calls.clear()
     assert [number for number, _ in home.vault.logs.after(log, 38)] == [39, 40]
     assert calls.counters["get"].calls == 3
