@@ -237,7 +237,7 @@ def ended(store: Store, folder: Path) -> Ended:
     return Ended(entries, kinds, contents, shown)
 
 
-def said(record: Record) -> str:
+def said(record: Record | None) -> str:
     match record:
         case Version():
             return f"version {record.tree}"
@@ -266,12 +266,12 @@ def is_put(line: str) -> bool:
     return line.startswith("PUT ")
 
 
-KINDS = {
+KINDS: dict[Operation, set[str]] = {
     init: {"probe", "project.json"},
     save: {"packs", "hints", "journal", "refs/artifacts", "refs/aliases", "index", "directories"},
     run: {"packs", "hints", "journal", "refs/artifacts", "refs/runs", "runs"},
     push: {"packs", "hints", "journal", "refs/artifacts", "refs/aliases", "refs/runs"},
-    pull: set[str](),
+    pull: set(),
     move: {"claim.json", "packs", "refs/artifacts", "refs/aliases", "refs/runs", "project.json"},
     mirror: {"mirror.json", "packs", "refs/artifacts", "refs/aliases", "refs/runs", "project.json"},
 }

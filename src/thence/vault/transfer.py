@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
-from thence.errors import DataDamaged, NotFound, ThenceError
+from thence.errors import DataDamaged, NotFound, StorageError, ThenceError
 from thence.model.ids import Digest
 from thence.store.base import Bytes
 from thence.vault import recipe
@@ -113,14 +114,22 @@ def transfer(
     """
     count = workers or (_REMOTE_WORKERS if source.remote or target.remote else _LOCAL_WORKERS)
     report = _Report(progress)
-    with target.writer() as writer, ThreadPoolExecutor(count, "thence-transfer") as pool:
-        reader = BlockReader(source, pool, workers=count)
-        work = _Transfer(source, target, reader, writer, report, foreign=foreign)
+    with target.writer() as writer:
         try:
-            work.run(roots)
-        except BaseException:
-            # The pool is waited for: nobody may write when the writer drops what is not published.
-            reader.stop()
+            with ThreadPoolExecutor(count, "thence-transfer") as pool:
+                reader = BlockReader(source, pool, workers=count)
+                work = _Transfer(source, target, reader, writer, report, foreign=foreign)
+                try:
+                    work.run(roots)
+                except BaseException:
+                    # The pool is waited for: nobody may write when the writer drops the rest.
+                    reader.stop()
+                    raise
+        except StorageError:
+            # A pack in a folder has 256 MiB, which came in vain if it were dropped half full.
+            if not target.remote:
+                with suppress(ThenceError):
+                    writer.flush()
             raise
     report.end()
     return Transferred(
