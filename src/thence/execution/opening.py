@@ -13,6 +13,7 @@ from pathlib import Path
 from thence.errors import AlreadyExists, Conflict, Denied, InvalidInput, NotFound, StorageError
 from thence.execution.home import HOME_FILE, Home, read_home, write_home
 from thence.execution.patience import PATIENCE_S, is_passing, within
+from thence.execution.places import store_at
 from thence.execution.site import LOCAL, Site
 from thence.index.database import Index
 from thence.store.base import Store
@@ -124,7 +125,7 @@ def join_site(root: Path, url: str, *, create: bool) -> Site:
         InvalidInput: Not a URL of a store.
     """
     _refuse_project_in(root, hint="To bring it to a store elsewhere: thence push URL")
-    store = connect(url, create=create)
+    store = store_at(url, create=create)
     project = _found_or_made(store) if create else read_project(store)
     write_home(root / LOCAL, Home(url=store.url, project=project.id))
     _ignore_in_git(root)
@@ -143,9 +144,16 @@ def make_clone(root: Path, url: str, *, only: tuple[str, ...] = ()) -> Site:
         StorageError: The store cannot be reached.
         InvalidInput: Not a URL of a store.
     """
-    store = connect(url)
+    store = store_at(url)
     project = read_project(store)
     local = root / LOCAL
+    if f"{root.as_uri()}/".startswith(f"{store.url}/"):
+        raise InvalidInput(
+            f"cannot clone {url} into {root}",
+            why="That is the store itself, or a folder inside of it.",
+            hint="Name another folder: thence clone URL FOLDER",
+            about=str(root),
+        )
     home = Home(url=store.url, project=project.id, only=only)
     if _has_store(local) and read_home(local) == home:
         return open_site(root)

@@ -11,12 +11,13 @@ import msgspec
 from thence.errors import InvalidInput, NotFound
 from thence.execution.home import Home, write_home
 from thence.execution.opening import make_clone, open_home, vault_at
+from thence.execution.places import store_at
 from thence.execution.site import Site
 from thence.execution.waiting import WaitingItem, waiting
 from thence.model.names import VersionRef, parse_ref
 from thence.model.numbers import label
 from thence.model.records import Version, decode_entry
-from thence.store.open import connect, probe
+from thence.store.open import probe
 from thence.vault import importing, pushing, replica, sync
 from thence.vault.importing import Imported
 from thence.vault.layout import mirror_of, read_project
@@ -190,7 +191,7 @@ def follow_home(site: Site, url: str) -> bool:
     if site.home is None or site.vault.outbox is None:
         return False
     try:
-        store = connect(url)
+        store = store_at(url)
         project = read_project(store)
     except NotFound:
         return False
@@ -217,7 +218,7 @@ def move_home(
         Denied: The store may not be written to.
         StorageError: It does not keep a promise that a project needs, or cannot be reached.
     """
-    store = connect(url, create=True)
+    store = store_at(url, create=True)
     home = Home(url=store.url, project=read_project(site.vault.store).id)
     if site.home not in {None, home}:
         raise InvalidInput(
@@ -254,7 +255,7 @@ def mirror(site: Site, url: str, *, progress: Progress = lambda contents, size: 
             hint="Mirror the home: "
             f"thence --project {shlex.quote(site.home.url)} mirror {shlex.quote(url)}",
         )
-    store = connect(url, create=True)
+    store = store_at(url, create=True)
     if mirror_of(store) is None:
         probe(store)
     place = sha256(store.url.encode()).hexdigest()[:16]
@@ -282,7 +283,7 @@ def import_versions(
         Denied: A store may not be read, or not be written to.
         StorageError: A store cannot be reached.
     """
-    store = connect(url)
+    store = store_at(url)
     project = read_project(store)
     if project.id == read_project(site.vault.store).id:
         raise InvalidInput(
