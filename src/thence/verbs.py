@@ -205,7 +205,7 @@ def reproduce(
         NotFound: There is no such run.
         InvalidInput: The run is not sealed yet.
         AlreadyExists: `keep` is not empty.
-        StorageError: The disk is full, or the verdict cannot be written.
+        StorageError: The disk is full.
     """
     return _current().reproduce(ref, keep=keep, secrets=secrets, progress=progress)
 

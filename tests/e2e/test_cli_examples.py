@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 import pytest
 
-from thence.cli.catalogue import VERBS
+from seaweed import S3Server
+from thence.cli.catalogue import SECTIONS, VERBS
 from thence.cli.group import cli
 from thence.cli.verb import Verb, VerbGroup
 
@@ -58,8 +61,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def _run(
+    line: str, folder: Path, env: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("THENCE_")}
+    kept |= env
     path = f"{_SCRIPTS}{os.pathsep}{kept.get('PATH', '')}"
     return subprocess.run(
         line, shell=True, cwd=folder, env={**kept, "PATH": path},
@@ -67,10 +73,59 @@ def _run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "example"), _examples())
+def _is_shared(example: str) -> bool:
+    return example.split()[1] in SECTIONS["Share"] or "s3://" in example
+
+
+@pytest.mark.parametrize(
+    ("name", "example"), [one for one in _examples() if not _is_shared(one[1])]
+)
 def test_an_example_works(name: str, example: str, prepared: Path, tmp_path: Path) -> None:
     folder = tmp_path if example.startswith("thence init") else prepared
     if name == "reproduce":
         assert _run("thence run -q python train.py", folder).returncode == 0
     done = _run(example, folder)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def cloud(seaweed: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The buckets of the examples, on a service of our own; the environment that leads there."""
+    env = {**seaweed.environment, "AWS_ENDPOINT_URL": seaweed.endpoint}
+    for bucket, project in (("bucket", "team"), ("other", "project"), ("backup", None)):
+        seaweed.make_bucket(bucket)
+        if project is not None:
+            folder = tmp_path_factory.mktemp(project)
+            _save_churn(folder, f"s3://{bucket}/{project}", env)
+    return env
+
+
+def _save_churn(folder: Path, store: str, env: Mapping[str, str]) -> None:
+    (folder / "model.json").write_text("[1]\n")
+    for line in (
+        f"thence init -q --store {store}",
+        "thence save -q model.json --as churn",
+        "echo '[2]' > model.json && thence save -q model.json --as churn",
+        "echo '[3]' > model.json && thence save -q model.json --as churn",
+        "thence alias churn champion",
+    ):
+        done = _run(line, folder, env)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", sorted({one for _, one in _examples() if _is_shared(one)}))
+def test_an_example_of_a_team_works(example: str, cloud: Mapping[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    if "../team" in example:
+        (tmp_path / "work").mkdir()
+        _save_churn(tmp_path / "work", str(tmp_path / "team"), cloud)
+    if example.split()[1] in {"push", "pull", "mirror", "outbox", "import"}:
+        for line in (
+            "thence clone -q s3://bucket/team .",
+            "echo '[4]' > own.json && thence save -q own.json --as churn",
+        ):
+            assert _run(line, folder, cloud).returncode == 0
+    done = _run(example, folder, cloud)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

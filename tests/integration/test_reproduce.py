@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from thence.errors import AlreadyExists, InvalidInput, NotFound
+from thence.errors import AlreadyExists, Denied, InvalidInput, NotFound
 from thence.execution.supervisor import probe
 from thence.index.views import RunDetail
 from thence.model.ids import RunId
@@ -524,3 +524,19 @@ subprocess.run(["sh", "-c", "wc -l data.csv > n.txt"], check=True)
         "within tolerance",
     }
     assert verdict.missing == ()
+
+
+def test_who_may_only_read_still_gets_the_verdict(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workshop.root / "in.txt").write_text("hello")
+    run = workshop.python(COPY)
+    site = workshop.project.site
+
+    def refuse(*args: Any, **named: Any) -> None:
+        raise Denied("cannot create 'journal/x'", why="The key may only read.")
+
+    monkeypatch.setattr(site.vault, "append", refuse)
+    verdict = again(workshop, run)
+    assert verdict.finding is Finding.REPRODUCED
+    assert "the verdict is not kept" in caplog.text

@@ -1,6 +1,7 @@
 """Reproducing a run: restore, rebuild, run again under the same sensor, compare, say how well."""
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import msgspec
 from thence.errors import (
     AlreadyExists,
     DataDamaged,
+    Denied,
     Interrupted,
     InvalidInput,
     NotFound,
@@ -58,6 +60,8 @@ from thence.vault.logs import run_log
 
 __all__ = ["reproduce"]
 
+_log = logging.getLogger(__name__)
+
 Progress = Callable[[str], None]
 
 _NAMED_AT_MOST = 10
@@ -88,7 +92,7 @@ def reproduce(
         AlreadyExists: `keep` is not empty.
         DataDamaged: The record of the run is damaged.
         Interrupted: The command was stopped; there is no verdict.
-        StorageError: The disk is full, or the verdict cannot be written.
+        StorageError: The disk is full.
     """
     run = resolve_run(site, ref)
     if run.sealed is None:
@@ -104,7 +108,11 @@ def reproduce(
     finally:
         if keep is None:
             shutil.rmtree(base, ignore_errors=True)
-    site.ingest(site.vault.append(run_log(run.run), verdict, by=site.author))
+    try:
+        site.ingest(site.vault.append(run_log(run.run), verdict, by=site.author))
+    except (Denied, StorageError) as error:
+        # Who may only read can still see for himself; the work is done and the answer is known.
+        _log.warning("the verdict is not kept in the project: %s", error)
     return verdict
 
 

@@ -361,7 +361,7 @@ class Project(Sharing):
             NotFound: There is no such run.
             InvalidInput: The run is not sealed yet.
             AlreadyExists: `keep` is not empty.
-            StorageError: The disk is full, or the verdict cannot be written.
+            StorageError: The disk is full.
         """
         from thence.execution.reproduce import reproduce
 
