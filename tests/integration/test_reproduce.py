@@ -530,7 +530,7 @@ def test_who_may_only_read_still_gets_the_verdict(
     workshop: Workshop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workshop.root / "in.txt").write_text("hello")
-    run = workshop.python(COPY)
+    run = workshop.script(COPY)
     site = workshop.project.site
 
     def refuse(*args: Any, **named: Any) -> None:

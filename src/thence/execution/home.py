@@ -1,7 +1,8 @@
 """Where the home of a project is, for folders that are not the home themselves.
 
 `.thence/home.json` names it. A folder that has this file and no store of its own works in the home
-directly; one that has both is a clone, whose saves wait in its outbox.
+directly; one that has both is a clone, whose saves wait in its outbox. The store of a clone says so
+itself too, in `clone.json`: it must not give numbers where home.json was lost or the store copied.
 """
 
 import os
@@ -11,11 +12,13 @@ import msgspec
 
 from thence.errors import DataDamaged, NotFound
 from thence.model import codec
+from thence.store.base import Store
 from thence.store.failures import failures_of
 
-__all__ = ["HOME_FILE", "Home", "read_home", "write_home"]
+__all__ = ["HOME_FILE", "Home", "clone_mark", "mark_clone", "read_home", "write_home"]
 
 HOME_FILE = "home.json"
+_CLONE = "clone.json"
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,3 +78,26 @@ def write_home(local: Path, home: Home) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def mark_clone(store: Store, home: Home) -> None:
+    """Note in a clone's own store that it is one: it must never be taken for a home.
+
+    Raises:
+        Denied: The store may not be written to.
+        StorageError: It failed.
+    """
+    store.replace(_CLONE, [codec.encode(home)])
+
+
+def clone_mark(store: Store) -> Home | None:
+    """The home that a store is a clone of; None where it is no clone.
+
+    Raises:
+        DataDamaged: What it says cannot be understood.
+        StorageError: It cannot be read.
+    """
+    try:
+        return codec.decode(store.get(_CLONE), Home)
+    except NotFound:
+        return None

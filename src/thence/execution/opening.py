@@ -11,7 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from thence.errors import AlreadyExists, Conflict, Denied, InvalidInput, NotFound, StorageError
-from thence.execution.home import HOME_FILE, Home, read_home, write_home
+from thence.execution.home import (
+    HOME_FILE,
+    Home,
+    clone_mark,
+    mark_clone,
+    read_home,
+    write_home,
+)
 from thence.execution.patience import PATIENCE_S, is_passing, within
 from thence.execution.places import store_at
 from thence.execution.site import LOCAL, Site
@@ -163,7 +170,9 @@ def make_clone(root: Path, url: str, *, only: tuple[str, ...] = ()) -> Site:
     with failures_of(f"cannot make {local}", about=str(local)):
         try:
             write_home(unfinished, home)
-            copy_project(store, open_store(unfinished / "store", create=True))
+            own = open_store(unfinished / "store", create=True)
+            mark_clone(own, home)
+            copy_project(store, own)
             unfinished.rename(local)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -228,6 +237,8 @@ def open_site(root: Path, *, connection: Store | None = None) -> Site:
     if home is None or _has_store(local):
         store = open_store(local / "store")
         read_project(store)
+        if home is None and (home := clone_mark(store)) is not None:
+            write_home(local, home)  # it was lost, or the store was copied without it
         vault = Vault(store, local / "cache", clone=home is not None)
         if home is None:
             vault.guard = lambda: _refuse_moved(local)

@@ -3,10 +3,9 @@
 import re
 import shlex
 from pathlib import Path
-from urllib.parse import unquote
 
 from thence.errors import InvalidInput, NotFound
-from thence.execution.home import HOME_FILE, read_home
+from thence.execution.home import clone_mark
 from thence.execution.site import LOCAL
 from thence.store.base import Store
 from thence.store.open import connect
@@ -42,21 +41,18 @@ def store_at(url: str, *, create: bool = False) -> Store:
     if create:
         _refuse_inside(url)
     store = connect(url, create=create)
-    if store.url.startswith("file:"):
-        _refuse_clone(Path(unquote(store.url.removeprefix("file://"))))
+    _refuse_clone(store)
     return store
 
 
-def _refuse_clone(path: Path) -> None:
+def _refuse_clone(store: Store) -> None:
     """A clone gives no numbers, so nothing may be cloned from it or sent to it."""
-    if path.name != "store" or path.parent.name != LOCAL:
-        return
-    if (path.parent / HOME_FILE).is_file() and (home := read_home(path.parent)) is not None:
+    if (home := clone_mark(store)) is not None:
         raise InvalidInput(
-            f"{path.parent.parent} is a clone",
+            f"{store.url} is the store of a clone",
             why="It gives no numbers, and what waits in it is not known elsewhere.",
             hint=f"Name its home: {shlex.quote(home.url)}",
-            about=str(path),
+            about=store.url,
         )
 
 

@@ -20,6 +20,7 @@ from thence.errors import (
     Interrupted,
     InvalidInput,
     NotFound,
+    StorageError,
     ThenceError,
 )
 from thence.execution import live

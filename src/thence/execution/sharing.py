@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from thence.errors import InvalidInput, NotFound
-from thence.execution.home import Home, write_home
+from thence.execution.home import Home, mark_clone, write_home
 from thence.execution.opening import make_clone, open_home, vault_at
 from thence.execution.places import store_at
 from thence.execution.site import Site
@@ -127,7 +127,7 @@ def pull(
     asked = [str(_version_ref(ref)) for ref in only]
     if home.only and (added := [ref for ref in asked if ref not in home.only]):
         home = msgspec.structs.replace(home, only=(*home.only, *added))
-        write_home(site.local, home)
+        _follow(site, home)
     wanted: list[VersionRef | None] = [_version_ref(ref) for ref in home.only or asked] or [None]
     # The journal says nothing of what is copied.
     site.index.mark_stale()
@@ -197,8 +197,14 @@ def follow_home(site: Site, url: str) -> bool:
         return False
     if project.id != site.home.project or mirror_of(store) is not None:
         return False
-    write_home(site.local, msgspec.structs.replace(site.home, url=store.url))
+    _follow(site, msgspec.structs.replace(site.home, url=store.url))
     return True
+
+
+def _follow(site: Site, home: Home) -> None:
+    """Make this folder a clone of a home, and its store say so."""
+    write_home(site.local, home)
+    mark_clone(site.vault.store, home)
 
 
 def move_home(
@@ -230,9 +236,7 @@ def move_home(
     if site.home is None:
         probe(store)
     target = vault_at(store, site.local / "cache" / "home")
-    return found_home(
-        site.vault, target, switch=lambda: write_home(site.local, home), progress=progress
-    )
+    return found_home(site.vault, target, switch=lambda: _follow(site, home), progress=progress)
 
 
 def mirror(site: Site, url: str, *, progress: Progress = lambda contents, size: None) -> Mirrored:

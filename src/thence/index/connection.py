@@ -9,6 +9,7 @@ lock on a file beside it; who waited for the lock looks again before deleting.
 
 import fcntl
 import logging
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ _CACHE_KIB = 64 << 10
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+
+_PERHAPS_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+# SQLite needs some pages at a time, so less than this is nothing.
+_NO_ROOM = 256 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +59,13 @@ def translated(about: str) -> Iterator[None]:
                 hint="Rebuild it: thence index rebuild",
                 about=about,
             ) from error
+        if code in _PERHAPS_FULL and _is_full(about):
+            raise StorageError(
+                "the disk is full",
+                why=f"There is no room for the index: {error}.",
+                hint="Make room and repeat the command; nothing that was saved is lost.",
+                about=about,
+            ) from error
         if isinstance(error, sqlite3.OperationalError):
             later = code in _LATER
             raise StorageError(
@@ -68,6 +80,13 @@ def translated(about: str) -> Iterator[None]:
         raise InternalError(
             "a question to the index failed", why=str(error), about=about
         ) from error
+
+
+def _is_full(path: str) -> bool:
+    try:
+        return shutil.disk_usage(Path(path).parent).free < _NO_ROOM
+    except OSError:
+        return False
 
 
 def _primary_code(error: sqlite3.Error) -> int:
@@ -110,7 +129,10 @@ def _is_not_writable(error: OSError) -> bool:
     if not isinstance(error, StorageError):
         return True
     cause = error.__cause__
-    return isinstance(cause, sqlite3.Error) and _primary_code(cause) in _NOT_WRITABLE
+    if not isinstance(cause, sqlite3.Error):
+        return False
+    code = _primary_code(cause)
+    return code in _NOT_WRITABLE or (code in _PERHAPS_FULL and _is_full(str(error.about)))
 
 
 def _in_memory() -> sqlite3.Connection:

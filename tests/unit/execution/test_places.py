@@ -1,5 +1,6 @@
 """How people name stores, and the places where no project may be."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ def test_the_folder_of_a_project_stands_for_its_store(home: Path) -> None:
 def test_a_clone_is_no_home(home: Path, tmp_path: Path) -> None:
     Project.clone(str(home), tmp_path / "clone")
     for place in (tmp_path / "clone", tmp_path / "clone" / ".thence" / "store"):
-        with pytest.raises(InvalidInput, match="is a clone") as caught:
+        with pytest.raises(InvalidInput, match="is the store of a clone") as caught:
             Project.clone(str(place), tmp_path / "second")
-        assert str(home) in caught.value.hint
+        assert home.as_uri() in caught.value.hint
 
 
 @pytest.mark.parametrize("inside", ["refs", "packs/ab", "x/../refs", "index/deep/er"])
@@ -62,3 +63,25 @@ def test_where_there_is_nothing(tmp_path: Path) -> None:
     Project.init(tmp_path)
     with pytest.raises(AlreadyExists):
         Project.clone(str(tmp_path), tmp_path)
+
+
+def test_a_clone_that_lost_its_home_file_is_still_a_clone(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    Project.clone(str(home), folder)
+    (folder / ".thence" / "home.json").unlink()
+    (folder / "data.csv").write_text("a\n2\n")
+    (saved,) = Project.open(folder).save_paths([folder / "data.csv"])
+    assert saved.version.label == "local.1"
+    shutil.copytree(folder / ".thence" / "store", tmp_path / "copy")
+    with pytest.raises(InvalidInput, match="store of a clone"):
+        Project.init(tmp_path / "other", store=str(tmp_path / "copy"))
+
+
+def test_a_home_that_moved_is_a_clone_for_good(home: Path, tmp_path: Path) -> None:
+    Project.open(home).move_home(str(tmp_path / "moved"))
+    (home / ".thence" / "home.json").unlink()
+    (home / "data.csv").write_text("a\n3\n")
+    project = Project.open(home)
+    (saved,) = project.save_paths([home / "data.csv"])
+    assert saved.version.label == "local.1"
+    assert [one.ref for one in project.push().versions] == ["data.csv@v2"]
