@@ -15,11 +15,10 @@ from thence.model.numbers import label
 
 if TYPE_CHECKING:
     from thence.execution.waiting import WaitingItem
-    from thence.vault.sync import Pulled
 
 __all__ = ["clone", "import_", "mirror", "outbox", "pull", "push"]
 
-_SHOWN = 20
+_PARTLY_DONE = 3
 
 
 @verb(
@@ -28,7 +27,7 @@ _SHOWN = 20
         "thence clone s3://bucket/team",
         "thence clone ../team fraud --only churn@champion",
     ],
-    statuses=(4, 5, 6),
+    statuses=(3, 4, 5, 6),
 )
 @click.argument("url", metavar="URL")
 @click.argument("folder", required=False)
@@ -57,6 +56,7 @@ def clone(invocation: Invocation, *, url: str, folder: str | None, only: tuple[s
     amount = human.size(pulled.size_bytes)
     output.done(f"cloned into {project.root}: {human.count(known, 'artifact')}, {amount} fetched")
     output.done(f"next: cd {where}, thence ls")
+    _partly_done(invocation, pulled.damaged)
 
 
 def _name_of(url: str) -> str:
@@ -66,7 +66,7 @@ def _name_of(url: str) -> str:
 @verb(
     "push",
     examples=["thence push", "thence push --dry-run", "thence push s3://bucket/team"],
-    statuses=(4, 5, 6),
+    statuses=(3, 4, 5, 6),
 )
 @click.argument("url", metavar="[URL]", required=False)
 @click.option("--dry-run", is_flag=True, help="Only say what waits.")
@@ -103,9 +103,10 @@ def push(invocation: Invocation, *, url: str | None, dry_run: bool) -> None:
     else:
         output.done("nothing to push" if not pushed.conflicts else "nothing was pushed")
     _refuse_conflicts(pushed.conflicts)
+    _partly_done(invocation, pushed.damaged)
 
 
-@verb("mirror", examples=["thence mirror s3://backup/team"], statuses=(4, 5, 6))
+@verb("mirror", examples=["thence mirror s3://backup/team"], statuses=(3, 4, 5, 6))
 @click.argument("url", metavar="URL")
 def mirror(invocation: Invocation, *, url: str) -> None:
     """Copy the project into another store, to be read.
@@ -133,7 +134,7 @@ def import_() -> None:
 @verb(
     "versions",
     examples=["thence import versions s3://other/project churn@champion"],
-    statuses=(4, 5, 6),
+    statuses=(3, 4, 5, 6),
 )
 @click.argument("url", metavar="URL")
 @click.argument("refs", metavar="REF...", nargs=-1, required=True)
@@ -159,7 +160,7 @@ def versions(invocation: Invocation, *, url: str, refs: tuple[str, ...]) -> None
 import_.add_command(versions)
 
 
-@verb("pull", examples=["thence pull", "thence pull --only churn@v3"], statuses=(4, 5, 6))
+@verb("pull", examples=["thence pull", "thence pull --only churn@v3"], statuses=(3, 4, 5, 6))
 @click.option(
     "--only", metavar="REF", multiple=True, help="Fetch this version in addition; repeatable."
 )
@@ -178,22 +179,25 @@ def pull(invocation: Invocation, *, only: tuple[str, ...]) -> None:
         output.done(f"{text}: {human.size(pulled.size_bytes)} of content fetched")
     else:
         output.done("nothing new")
-    _warn_of_damage(invocation, pulled)
     for item in project.outbox():
         if item.conflict:
             output.warn(f"{item.ref} was {item.text} here. {item.conflict} See: thence outbox list")
+    _partly_done(invocation, pulled.damaged)
 
 
 def _entries(amount: int, which: str = "") -> str:
     return f"{amount:,} {which}log entr{'y' if amount == 1 else 'ies'}"
 
 
-def _warn_of_damage(invocation: Invocation, pulled: "Pulled") -> None:
-    for key in pulled.damaged:
+def _partly_done(invocation: Invocation, damaged: Sequence[str]) -> None:
+    """Warn of what cannot be read at home, and say so with the exit status too."""
+    for key in damaged:
         invocation.output.warn(
-            f"{key} cannot be read at home, or its content is missing there; "
-            "it and what follows in its log is not here"
+            f"{key} cannot be read at home, or its content is missing there; it and what "
+            "follows in its log is not here, and nothing can be added to that log"
         )
+    if damaged:
+        click.get_current_context().exit(_PARTLY_DONE)
 
 
 def _refuse_conflicts(conflicts: "Sequence[WaitingItem]") -> None:
@@ -256,5 +260,10 @@ def _show_waiting(invocation: Invocation, items: "list[WaitingItem]") -> None:
         Column("WHAT", flexible=True),
         Column("CONFLICT", style="yellow", optional=True),
     ]
-    rows = [[item.ref, item.kind, item.text, item.conflict or ""] for item in items]
+    last = {(item.ref, item.kind): item for item in items}  # a run waits with its beginning and end
+    rows = [
+        [item.ref, item.kind, item.text, item.conflict or ""]
+        for item in items
+        if item.kind != "run" or last[item.ref, item.kind] is item
+    ]
     output.table(columns, rows)

@@ -191,10 +191,23 @@ def _refuse_project_in(root: Path, *, hint: str) -> None:
         )
 
 
+def _refuse_remains(store: Store) -> None:
+    """Where another project begins below, or lost its project.json, none is made over it."""
+    for prefix in ("refs/", "packs/"):
+        for info in store.list(prefix):
+            raise InvalidInput(
+                f"{store.url} holds things of a project, but no project.json",
+                why=f"There is {info.key}.",
+                hint="Choose another place, or restore project.json.",
+                about=store.url,
+            )
+
+
 def _found_or_made(store: Store) -> ProjectFile:
     try:
         return read_project(store)
     except NotFound:
+        _refuse_remains(store)
         probe(store)
     try:
         return make_project(store, project_id=os.urandom(16).hex(), now=datetime.now(UTC))

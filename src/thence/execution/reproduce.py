@@ -62,6 +62,15 @@ from thence.vault.logs import run_log
 __all__ = ["reproduce"]
 
 _log = logging.getLogger(__name__)
+_OF_STORES = {
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+}
 
 Progress = Callable[[str], None]
 
@@ -314,6 +323,8 @@ class _Reproduction:
         for one in self._sealed.withheld:
             known = self._secrets.find(one.name, one.placeholder)
             if one.where == "environment" and known is None:
+                if one.name in _OF_STORES and not self._sealed.connections:
+                    continue  # it opened the project's store; the program went nowhere with it
                 self._missing.append(f"the secret {one.name} (an environment variable)")
             elif one.where == "argv" and one.placeholder and known is None:
                 self._missing.append(f"the secret {one.name} (on the command line)")

@@ -69,12 +69,14 @@ class Sent(NamedTuple):
         versions: The versions among them.
         sent_bytes: Of the packs that were written.
         conflicts: What cannot be pushed, from this push and earlier ones.
+        damaged: Entries at home that cannot be read; what waits for their logs goes on waiting.
     """
 
     entries: int
     versions: tuple[NewNumber, ...]
     sent_bytes: int
     conflicts: tuple[WaitingItem, ...]
+    damaged: tuple[str, ...]
 
 
 def clone(
@@ -169,9 +171,8 @@ def push(site: Site, *, progress: Progress = lambda contents, size: None) -> Sen
     site.index.mark_stale()
     done = pushing.push(site.vault, target, only=only, progress=progress)
     conflicts = tuple(item for item in waiting(site) if item.conflict is not None)
-    return Sent(
-        len(done.numbered), tuple(sorted(_new_numbers(site, done))), done.sent_bytes, conflicts
-    )
+    versions = tuple(sorted(_new_numbers(site, done)))
+    return Sent(len(done.numbered), versions, done.sent_bytes, conflicts, done.fetched.damaged)
 
 
 def follow_home(site: Site, url: str) -> bool:

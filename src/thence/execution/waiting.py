@@ -166,7 +166,7 @@ def _described(site: Site, entry: Entry, log: str, number: int) -> tuple[str, st
         case RunOpened() as opened:
             return _run_ref(opened.run), "run", " ".join(opened.command)
         case RunSealed() as sealed:
-            return _run_ref(sealed.run), "run", str(sealed.status)
+            return _run_ref(sealed.run), "run", f"{' '.join(sealed.command)}, {sealed.status}"
         case RunEdit() as edit:
             return _run_ref(edit.run), "edit", ", ".join(_changed(edit)) or "nothing"
         case Verdict() as verdict:

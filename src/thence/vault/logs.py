@@ -183,9 +183,19 @@ class Logs:
         """
         last = 0
         for info in self._store.list(f"{log}/", after=entry_key(log, known - 1)):
-            if parse_entry_key(info.key) != (log, last + 1 if last else known):
-                break
-            last = last + 1 if last else known
+            parsed = parse_entry_key(info.key)
+            if parsed is None or parsed[0] != log:
+                continue
+            if not last and parsed[1] != known:
+                return 0
+            if last and parsed[1] != last + 1:
+                raise DataDamaged(
+                    f"{log} has no entry {last + 1}, but entry {parsed[1]}",
+                    why="Logs have no gaps, so one was lost, and nothing may take its place.",
+                    hint="Restore it from a mirror or a clone of this project, byte for byte.",
+                    about=entry_key(log, last + 1),
+                )
+            last = parsed[1]
         return last
 
     def all(self, prefix: str = "refs/") -> Iterator[tuple[str, int]]:
