@@ -61,6 +61,7 @@ class TestAzureStore(StoreContract):
         assert [info.key for info in whole.list()] == ["some/prefix-2/a", "some/prefix/a"]
 
 
+@pytest.mark.slow
 class TestAzureStoreInAWholeContainer(StoreContract):
     """No prefix."""
 

@@ -35,6 +35,7 @@ class TestGcsStore(StoreContract):
         assert [info.key for info in whole.list()] == ["some/prefix-2/a", "some/prefix/a"]
 
 
+@pytest.mark.slow
 class TestGcsStoreInAWholeBucket(StoreContract):
     """No prefix."""
 

@@ -31,6 +31,7 @@ class TestSeaweedFS(StoreContract):
         return store.url
 
 
+@pytest.mark.slow
 class TestMoto(StoreContract):
     """Lists by key, as Amazon does."""
 

@@ -29,6 +29,7 @@ from thence.model.records import (
 from thence.project import Project
 from thence.store.base import Store
 from thence.store.open import open_store
+from thence.vault.pack import entries_of, parse_pack_key, read_directory
 
 _WORK = """
 import time
@@ -234,6 +235,9 @@ def ended(store: Store, folder: Path) -> Ended:
     # How many of these there are depends on time.
     for kind in ("journal", "index", "directories"):
         kinds.pop(kind, None)
+    # Threads share what they pack as it comes, but nothing is packed twice.
+    packs = [pack for info in infos if (pack := parse_pack_key(info.key)) is not None]
+    kinds["packs"] = sum(1 for pack in packs for _ in entries_of(read_directory(store, pack)))
     return Ended(entries, kinds, contents, shown)
 
 

@@ -361,6 +361,7 @@ def test_a_run_on_a_bucket_is_followed_from_another_machine(
     assert left.get("KeyCount") == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_is_cut_while_a_program_runs(seaweed: S3Server, tmp_path: Path) -> None:
     bucket = seaweed.make_bucket("cut-runs")
     with wire_to(int(seaweed.endpoint.rpartition(":")[2])) as wire:

@@ -153,6 +153,7 @@ def finding(machine: Machine, run: str) -> str | None:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_result_is_reproduced_from_the_bucket(
     machines: tuple[Machine, Machine], url: str
@@ -166,6 +167,7 @@ def test_a_result_is_reproduced_from_the_bucket(
     assert finding(there, run) == "reproduced"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_result_is_reproduced_from_a_part_of_the_project(
     machines: tuple[Machine, Machine], url: str

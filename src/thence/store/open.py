@@ -191,8 +191,8 @@ def probe(store: Store, *, token: Callable[[], str] = lambda: secrets.token_hex(
         _prove_race(store, keys[-1])
         _prove_order(store, prefix, keys)
     except BaseException:
-        with suppress(ThenceError):  # why the store is refused matters more than what is left
-            for key in keys:
+        for key in keys:
+            with suppress(ThenceError):  # why it is refused matters more than what is left
                 store.delete(key)
         raise
     for key in keys:

@@ -410,4 +410,6 @@ def test_no_descriptors_processes_or_threads_are_left(watched: Watched) -> None:
     before = (len(os.listdir("/proc/self/fd")), threading.active_count())
     for _ in range(3):
         watched.run("sh", "-c", "cat a | cat")
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    # Fewer, where something of an earlier test is only now collected.
+    assert len(os.listdir("/proc/self/fd")) <= before[0]
+    assert threading.active_count() <= before[1]
