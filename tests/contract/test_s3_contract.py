@@ -57,4 +57,5 @@ def test_a_service_that_ignores_preconditions_is_refused(careless: Store) -> Non
     assert "ignores preconditions" in caught.value.why
     assert "of 16 racing writers were told that they created the same object" in caught.value.why
     assert "docs/how-to/stores.md" in caught.value.hint
-    assert list(careless.list()) == []
+    # rclone may bring back what was deleted while it was still writing it.
+    assert all(info.key.startswith("tmp-probe/") for info in careless.list())
