@@ -28,9 +28,7 @@ def ls(invocation: Invocation, *, kind: Kind | None, prefix: str | None) -> None
     output = invocation.output
     if not found:
         narrowed = kind is not None or prefix is not None
-        output.note(
-            "nothing fits" if narrowed else "nothing is saved yet: thence save PATH"
-        )
+        output.note("nothing fits" if narrowed else "nothing is saved yet: thence save PATH")
         return
     for one in found:
         output.record("artifact", one)

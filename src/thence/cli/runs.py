@@ -68,11 +68,7 @@ def list_runs(
     tell_waiting(output, project)
     if not found:
         narrowed = experiment is not None or status is not None
-        output.note(
-            "nothing fits"
-            if narrowed
-            else "nothing was run yet: thence run COMMAND"
-        )
+        output.note("nothing fits" if narrowed else "nothing was run yet: thence run COMMAND")
         return
     now = datetime.now(UTC)
     output.table(
