@@ -235,9 +235,10 @@ def ended(store: Store, folder: Path) -> Ended:
     # How many of these there are depends on time.
     for kind in ("journal", "index", "directories"):
         kinds.pop(kind, None)
-    # Threads share what they pack as it comes, but nothing is packed twice.
+    # How many packs there are, and what is in two of them, depends on which thread was faster.
     packs = [pack for info in infos if (pack := parse_pack_key(info.key)) is not None]
-    kinds["packs"] = sum(1 for pack in packs for _ in entries_of(read_directory(store, pack)))
+    packed = {entry.id for pack in packs for entry in entries_of(read_directory(store, pack))}
+    kinds["packs"] = len(packed)
     return Ended(entries, kinds, contents, shown)
 
 
