@@ -29,7 +29,6 @@ from thence.model.records import (
 from thence.project import Project
 from thence.store.base import Store
 from thence.store.open import open_store
-from thence.vault.pack import entries_of, parse_pack_key, read_directory
 
 _WORK = """
 import time
@@ -232,13 +231,9 @@ def ended(store: Store, folder: Path) -> Ended:
             contents[ref] = path.read_bytes()
     kinds = Counter(info.key.partition("/")[0] for info in infos)
     shown = [f"{one.name} {one.status.value} {one.metrics}" for one in project.runs()]
-    # How many of these there are depends on time.
-    for kind in ("journal", "index", "directories"):
+    # How many of these there are depends on time: which thread was faster, what a run found.
+    for kind in ("journal", "index", "directories", "packs"):
         kinds.pop(kind, None)
-    # How many packs there are, and what is in two of them, depends on which thread was faster.
-    packs = [pack for info in infos if (pack := parse_pack_key(info.key)) is not None]
-    packed = {entry.id for pack in packs for entry in entries_of(read_directory(store, pack))}
-    kinds["packs"] = len(packed)
     return Ended(entries, kinds, contents, shown)
 
 
