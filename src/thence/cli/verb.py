@@ -23,7 +23,6 @@ STATUSES = {
     7: "differs",
     130: "interrupted",
 }
-_READS = {"get", "get_range", "head", "list"}
 _ALWAYS = (0, 1, 2, 130)
 
 option = click.option
@@ -70,13 +69,14 @@ class Invocation:
         """Say how many requests went to which store, and how many bytes went each way."""
         from thence.cli import human
         from thence.store.open import connected
+        from thence.store.wrap import READS
 
         for store in connected():
             counters = store.counters
             calls = sum(one.calls for one in counters.values())
             listed = ", ".join(f"{one.calls} {name}" for name, one in sorted(counters.items()))
-            received = sum(one.size_bytes for name, one in counters.items() if name in _READS)
-            sent = sum(one.size_bytes for name, one in counters.items() if name not in _READS)
+            received = sum(one.size_bytes for name, one in counters.items() if name in READS)
+            sent = sum(one.size_bytes for name, one in counters.items() if name not in READS)
             self.output.note(
                 f"{store.url}: {human.count(calls, 'request')} ({listed}), "
                 f"{human.size(received)} received, {human.size(sent)} sent"

@@ -15,11 +15,12 @@ from thence.store.base import Bytes, ObjectInfo, Store, check_key
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-__all__ = ["Around", "Counter", "Operation", "ReadOnly", "Retry", "Trace"]
+__all__ = ["READS", "Around", "Counter", "Operation", "ReadOnly", "Retry", "Trace"]
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_READS = frozenset({"get", "get_range", "head"})
+READS = frozenset({"get", "get_range", "head"})
+"""The methods that bring something back and change nothing; a listing is no call of `_call`."""
 
 
 class Operation(NamedTuple):
@@ -299,7 +300,7 @@ class ReadOnly(Around):
     def _call(
         self, name: str, key: str, call: Callable[[], _T], sent: Sequence[Bytes] | Path = ()
     ) -> _T:
-        if name in _READS:
+        if name in READS:
             return call()
         raise Denied(
             f"cannot {name.partition('_')[0]} {check_key(key)!r}",
