@@ -167,9 +167,8 @@ def push(site: Site, *, progress: Progress = lambda contents, size: None) -> Sen
     home = _home_of(site)
     target = open_home(site.local, home)
     target.guard()
-    only = _version_ref(home.only[0]) if home.only else None
     site.index.mark_stale()
-    done = pushing.push(site.vault, target, only=only, progress=progress)
+    done = pushing.push(site.vault, target, with_content=not home.only, progress=progress)
     conflicts = tuple(item for item in waiting(site) if item.conflict is not None)
     versions = tuple(sorted(_new_numbers(site, done)))
     return Sent(len(done.numbered), versions, done.sent_bytes, conflicts, done.fetched.damaged)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from thence.errors import Conflict
 from thence.model.ids import Digest
-from thence.model.names import VersionRef
 from thence.model.records import AliasMove, Tombstone, VersionEdit
 from thence.vault.conflicts import (
     Conflicting,
@@ -83,7 +82,7 @@ def push(
     clone: Vault,
     home: Vault,
     *,
-    only: VersionRef | None = None,
+    with_content: bool = True,
     progress: Progress = lambda contents, size: None,
 ) -> Pushed:
     """Send what waits in the outbox home.
@@ -91,8 +90,8 @@ def push(
     Args:
         clone: Where the outbox is.
         home: What gives the numbers.
-        only: What the clone holds, where it is a part: the content of what others did to the same
-            logs is not fetched then.
+        with_content: Fetch the content of what others did to the same logs too; not for a clone
+            that holds a part.
         progress: Is told contents and bytes sent so far.
 
     Raises:
@@ -105,7 +104,7 @@ def push(
     """
     same_project(clone, home)
     with turn(clone):
-        return _Push(clone, home, progress, with_content=only is None).run()
+        return _Push(clone, home, progress, with_content=with_content).run()
 
 
 class _Push:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from team import Member, Team, objects, ref
+from team import Member, Team, objects
 from thence.errors import DataDamaged, InvalidInput, NotFound, StorageError
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName
@@ -286,7 +286,7 @@ def test_a_part_has_the_logs_of_one_artifact_and_the_content_of_one_version(team
     home.move("model", "champion", "v3")
     ann.save("model", b"mine")
     ann.save("huge", b"mine too")
-    pushed = push(ann.vault, ann.home, only=ref("model@champion"))
+    pushed = push(ann.vault, ann.home, with_content=False)
     assert [one.number for one in pushed.numbered] == [2, 4]
     assert pushed.fetched.contents == 0
     ann.pull("model@champion")
@@ -308,7 +308,7 @@ def test_a_part_becomes_the_whole_by_a_pull_of_everything(
     ann = team.clone("ann", only="model@v2")
     ann.log_run(b"own")
     ann.save("table", b"own")
-    push(ann.vault, ann.home, only=ref("model@v2"))
+    push(ann.vault, ann.home, with_content=False)
     bob = team.clone("bob")  # a whole one, that for once asks for a part only
     home.save("table", b"later")
     home.save("model", b"3")
