@@ -4,7 +4,9 @@ Problem: an index may be from another version of thence, may be damaged, may be 
 processes at the same moment, and may lie in a folder that cannot be written to. Since it can always
 be rebuilt, none of these is an error. A file of another schema is emptied in one transaction, which
 SQLite itself makes safe between processes. A file that is no database any more is deleted under a
-lock on a file beside it; who waited for the lock looks again before deleting.
+lock on a file beside it; who waited for the lock looks again before deleting. Opening shares that
+lock: who has the deleted file open would take the journal of the new one for its own and roll it
+back, and both would fail with an I/O error.
 """
 
 import fcntl
@@ -112,7 +114,8 @@ def connect(path: Path | None) -> tuple[sqlite3.Connection, bool]:
         with translated(str(path)):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                return _open(path), True
+                with _turn(path, fcntl.LOCK_SH):
+                    return _open(path), True
             except sqlite3.DatabaseError as error:
                 if _primary_code(error) not in _DAMAGED:
                     raise
@@ -123,6 +126,13 @@ def connect(path: Path | None) -> tuple[sqlite3.Connection, bool]:
             raise
         _log.warning("the index %s cannot be written; using memory: %s", path, error)
         return _in_memory(), False
+
+
+@contextmanager
+def _turn(path: Path, kind: int) -> Iterator[None]:
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, kind)
+        yield
 
 
 def _is_not_writable(error: OSError) -> bool:
@@ -242,9 +252,7 @@ def replace(path: Path) -> sqlite3.Connection:
 
     Two processes that find the damage at once end with the same new file.
     """
-    lock_path = path.with_name(f"{path.name}.lock")
-    with lock_path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _turn(path, fcntl.LOCK_EX):
         try:
             connection = _open(path)
         except sqlite3.DatabaseError as error:

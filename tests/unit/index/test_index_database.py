@@ -284,7 +284,7 @@ for number in range(40):
     logs.version(f"a{number}")
 sys.stdin.readline()
 with Index(path) as index:
-    for item in logs.items()[part::4]:
+    for item in logs.items()[part::8]:
         index.ingest([item])
     print(index.in_memory)
 """
@@ -308,14 +308,14 @@ def test_processes_that_open_at_once_end_with_one_index(path: Path, before: str)
             stderr=subprocess.PIPE,
             text=True,
         )
-        for part in range(4)
+        for part in range(8)
     ]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    for process in processes:
-        out, errors = process.communicate(timeout=60)
-        assert (process.returncode, out.strip()) == (0, "False"), errors
+    ends = [(process.communicate(timeout=60), process.returncode) for process in processes]
+    for (out, errors), status in ends:
+        assert (status, out.strip()) == (0, "False"), errors
     with Index(path) as index:
         assert names(index) == sorted(f"a{number}" for number in range(40))
