@@ -18,6 +18,7 @@ from thence.index.refresh import Refreshed
 from thence.model.names import Alias, ArtifactName, RunRef, parse_ref
 from thence.model.records import FileRole, FileUse, Kind, RunStatus, Verdict
 from thence.project.sharing import Sharing
+from thence.project.upkeep import Upkeep
 from thence.vault.difference import Diff
 from thence.vault.status import PathStatus, status
 from thence.vault.tree import TreeEntry
@@ -32,7 +33,7 @@ Progress = Callable[[int, int], None]
 PathLike = str | os.PathLike[str]
 
 
-class Project(Sharing):
+class Project(Sharing, Upkeep):
     """A project: a folder with `.thence/`, its store and its index.
 
     Attributes:
