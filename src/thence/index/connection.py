@@ -21,7 +21,7 @@ from thence.errors import DataDamaged, InternalError, InvalidInput, StorageError
 
 __all__ = ["SCHEMA_VERSION", "connect", "empty", "replace", "translated"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Of schema.sql, of what `ingest` makes of a record, and of the records that it knows."""
 
 _APPLICATION_ID = 0x74686E63  # "thnc"

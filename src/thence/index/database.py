@@ -276,6 +276,7 @@ class Index:
             " FROM missing_contents AS missing JOIN run_states AS state"
             " ON (missing.role = 'files' AND state.files = missing.digest)"
             " OR (missing.role = 'series' AND state.series = missing.digest)"
+            " JOIN runs ON runs.run = state.run AND runs.tombstone IS NULL"
             " ORDER BY state.started DESC, state.run LIMIT ?",
             (limit,),
         )

@@ -15,6 +15,7 @@ _OF_EDITS = ("version_edits", "tombstones", "artifact_edits", "artifact_tag_edit
 _OF_RUNS = (
     "run_states",
     "run_edits",
+    "run_tombstones",
     "run_tag_edits",
     "sealed_params",
     "sealed_metrics",
@@ -64,7 +65,18 @@ def forget(connection: sqlite3.Connection, log: str, number: int) -> Touched:
                     f"DELETE FROM {table} WHERE run = ? AND number = ?",  # noqa: S608
                     (about.key, number),
                 )
+        case "erasures":
+            _forget_erasure(connection, number, touched)
     return touched
+
+
+def _forget_erasure(connection: sqlite3.Connection, number: int, touched: Touched) -> None:
+    for (digest,) in connection.execute(
+        "SELECT digest FROM erasure_contents WHERE number = ?", (number,)
+    ):
+        touched.contents.update((role, digest) for role in ("files", "series"))
+    for table in ("erasures", "erasure_contents"):
+        connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))  # noqa: S608
 
 
 def _forget_version(connection: sqlite3.Connection, artifact: str, number: int) -> None:

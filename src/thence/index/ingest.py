@@ -13,13 +13,18 @@ from thence.model.records import (
     AliasMove,
     ArtifactEdit,
     Entry,
+    Erasure,
+    ErasureLifted,
     FileUse,
     MetricPoint,
     Record,
+    Restored,
     RunEdit,
     RunOpened,
+    RunRestored,
     RunSealed,
     RunStatus,
+    RunTombstone,
     Tombstone,
     Verdict,
     Version,
@@ -35,6 +40,7 @@ SqlValue: TypeAlias = str | int | float | None
 _ARTIFACT_LOG = re.compile(r"refs/artifacts/(?P<key>.+)/@(?P<part>|edits)")
 _ALIAS_LOG = re.compile(r"refs/aliases/(?P<key>.+)/@(?P<alias>[^/]+)")
 _RUN_LOG = re.compile(r"refs/runs/(?P<run>[0-9a-f]+)")
+_ERASURES = "refs/erasures"
 _MAX_INTEGER = (1 << 63) - 1
 # What reading bytes that somebody else wrote can raise: our errors, too deep a nesting, a time at
 # the edge of the calendar.
@@ -73,7 +79,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "version_edits": "artifact number version at author note card",
         "version_tag_edits": "artifact version name number value",
         "version_metric_edits": "artifact version name number value",
-        "tombstones": "artifact number version at author reason",
+        "tombstones": "artifact number version at author reason removes",
         "artifact_edits": "artifact number at author description card",
         "artifact_tag_edits": "artifact name number value",
         "alias_moves": "artifact alias number version at author note",
@@ -81,6 +87,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         " exit_code author host python code_commit dirty sensor completeness inputs_count"
         " outputs_count files series",
         "run_edits": "run number at author note",
+        "run_tombstones": "run number at author reason removes",
+        "erasures": "number at author reason",
+        "erasure_contents": "number position digest erases",
         "run_tag_edits": "run name layer number value",
         "sealed_params": "run number name value amount origin",
         "sealed_metrics": "run number name value",
@@ -99,8 +108,8 @@ class Subject(NamedTuple):
     """What a log is about.
 
     Attributes:
-        kind: `versions`, `edits`, `alias` or `run`.
-        key: Key of the artifact, or id of the run.
+        kind: `versions`, `edits`, `alias`, `run` or `erasures`.
+        key: Key of the artifact, or id of the run; empty for `erasures`.
         alias: Of an `alias` log; else empty.
     """
 
@@ -117,7 +126,7 @@ def subject(log: str) -> Subject | None:
         return Subject("alias", found["key"], found["alias"])
     if found := _RUN_LOG.fullmatch(log):
         return Subject("run", found["run"])
-    return None
+    return Subject("erasures", "") if log == _ERASURES else None
 
 
 def wanted(item: LogItem) -> set[Digest]:
@@ -225,9 +234,10 @@ def _record_rows(
             yield from _version(item, entry, record)
         case VersionEdit() if key := _artifact_log(item, "edits"):
             yield from _version_edit(key, item, entry, record)
-        case Tombstone() if key := _artifact_log(item, "edits"):
+        case Tombstone() | Restored() if key := _artifact_log(item, "edits"):
             stamp = (codec.format_time(entry.at), entry.by)
-            values = (key, item.number, record.version.hex, *stamp, record.reason)
+            removes = int(isinstance(record, Tombstone))
+            values = (key, item.number, record.version.hex, *stamp, record.reason, removes)
             yield Row("tombstones", values)
         case ArtifactEdit() if _artifact_log(item, "edits") == record.artifact.key:
             yield from _artifact_edit(item, entry, record)
@@ -241,8 +251,15 @@ def _record_rows(
             stamp = (codec.format_time(entry.at), entry.by)
             yield Row("run_edits", (str(record.run), item.number, *stamp, record.note))
             yield from _run_tags(str(record.run), 2, item.number, record.tags)
+        case RunTombstone() | RunRestored() if _run_log(item) == record.run:
+            stamp = (codec.format_time(entry.at), entry.by)
+            removes = int(isinstance(record, RunTombstone))
+            values = (str(record.run), item.number, *stamp, record.reason, removes)
+            yield Row("run_tombstones", values)
         case Verdict() if _run_log(item) == record.run:
             yield _verdict(item, record)
+        case Erasure() | ErasureLifted() if item.log == _ERASURES:
+            yield from _erasure(item, entry, record)
         case _:
             yield _problem(item, "misplaced", "A record that does not belong in this log.")
 
@@ -389,6 +406,14 @@ def _run_tags(
 ) -> Iterator[Row]:
     for name, text in tags.items():
         yield Row("run_tag_edits", (run, name, layer, number, text))
+
+
+def _erasure(item: LogItem, entry: Entry, record: Erasure | ErasureLifted) -> Iterator[Row]:
+    stamp = (codec.format_time(entry.at), entry.by)
+    yield Row("erasures", (item.number, *stamp, record.reason))
+    erases = int(isinstance(record, Erasure))
+    for position, digest in enumerate(record.contents):
+        yield Row("erasure_contents", (item.number, position, digest.hex, erases))
 
 
 def _verdict(item: LogItem, record: Verdict) -> Row:

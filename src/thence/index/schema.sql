@@ -97,13 +97,14 @@ CREATE TABLE version_metric_edits (
     value DOUBLE PRECISION,
     PRIMARY KEY (artifact, version, name, number)
 );
-CREATE TABLE tombstones (
+CREATE TABLE tombstones (               -- and restorations: the last one counts
     artifact TEXT NOT NULL,
     number BIGINT NOT NULL,
     version TEXT NOT NULL,
     at TEXT NOT NULL,
     author TEXT NOT NULL,
     reason TEXT NOT NULL,
+    removes BIGINT NOT NULL,            -- 0 where the version is there again
     PRIMARY KEY (artifact, number)
 );
 CREATE INDEX tombstones_version ON tombstones (version, number);
@@ -175,6 +176,15 @@ CREATE TABLE run_edits (
     note TEXT,
     PRIMARY KEY (run, number)
 );
+CREATE TABLE run_tombstones (           -- and restorations: the last one counts
+    run TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    at TEXT NOT NULL,
+    author TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    removes BIGINT NOT NULL,            -- 0 where the run is there again
+    PRIMARY KEY (run, number)
+);
 CREATE TABLE run_tag_edits (
     run TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -223,6 +233,25 @@ CREATE TABLE verdicts (
     reasons TEXT NOT NULL,              -- JSON list
     PRIMARY KEY (run, number)
 );
+
+-- ------------------------------------------------------------------------------- what was erased
+
+CREATE TABLE erasures (
+    number BIGINT NOT NULL PRIMARY KEY, -- of the entry in the log of erasures
+    at TEXT NOT NULL,
+    author TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE TABLE erasure_contents (         -- and what was lifted: the last one counts
+    number BIGINT NOT NULL,
+    position BIGINT NOT NULL,
+    digest TEXT NOT NULL,
+    erases BIGINT NOT NULL,             -- 0 where it may be kept again
+    PRIMARY KEY (number, position)
+);
+CREATE INDEX erasure_contents_digest ON erasure_contents (digest, number);
+
+-- ------------------------------------------------------------------------------ contents of records
 
 -- Contents that records refer to, named by their digest: two runs with the same files share them.
 CREATE TABLE contents (
@@ -306,7 +335,8 @@ CREATE TABLE runs (
     outputs_count BIGINT,
     files TEXT,
     series TEXT,
-    finding TEXT                        -- of the last verdict
+    finding TEXT,                       -- of the last verdict
+    tombstone BIGINT                    -- number of its entry, NULL where the run is not removed
 );
 CREATE INDEX runs_started ON runs (started, run);
 CREATE INDEX runs_experiment ON runs (experiment, started) WHERE experiment IS NOT NULL;
@@ -378,7 +408,7 @@ WHERE move.version IS NOT NULL AND NOT EXISTS (
     WHERE later.artifact = move.artifact AND later.alias = move.alias
         AND later.number > move.number
 );
--- `tombstone` is the number of the first one, NULL where the version is not deleted.
+-- `tombstone` is the number of the first one that was not undone, NULL where there is none.
 CREATE VIEW current_versions AS
 SELECT
     version.artifact, version.number, version.record, version.name, version.kind, version.tree,
@@ -398,8 +428,23 @@ SELECT
     (
         SELECT MIN(stone.number) FROM tombstones AS stone
         WHERE stone.version = version.record AND stone.artifact = version.artifact
+            AND stone.removes = 1 AND NOT EXISTS (
+                SELECT 1 FROM tombstones AS later
+                WHERE later.version = stone.version AND later.artifact = stone.artifact
+                    AND later.removes = 0 AND later.number > stone.number
+            )
     ) AS tombstone
 FROM versions AS version;
+CREATE VIEW erased AS
+SELECT listed.digest, listed.number, erasure.at, erasure.author, erasure.reason
+FROM erasure_contents AS listed JOIN erasures AS erasure ON erasure.number = listed.number
+WHERE listed.erases = 1 AND NOT EXISTS (
+    SELECT 1 FROM erasure_contents AS later
+    WHERE later.digest = listed.digest AND (
+        later.number > listed.number
+        OR (later.number = listed.number AND later.position > listed.position)
+    )
+);
 CREATE VIEW run_tags AS
 SELECT edit.run, edit.name, edit.value
 FROM run_tag_edits AS edit
@@ -453,12 +498,14 @@ SELECT
     'missing', 'refs/runs/' || state.run, state.number,
     'The content sha256:' || missing.digest || ' (files) is missing or damaged.'
 FROM missing_contents AS missing JOIN run_states AS state ON state.files = missing.digest
+JOIN runs ON runs.run = state.run AND runs.tombstone IS NULL
 WHERE missing.role = 'files'
 UNION ALL
 SELECT
     'missing', 'refs/runs/' || state.run, state.number,
     'The content sha256:' || missing.digest || ' (series) is missing or damaged.'
 FROM missing_contents AS missing JOIN run_states AS state ON state.series = missing.digest
+JOIN runs ON runs.run = state.run AND runs.tombstone IS NULL
 WHERE missing.role = 'series'
 UNION ALL
 SELECT

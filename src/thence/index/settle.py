@@ -13,7 +13,7 @@ from thence.model.numbers import LOCAL
 
 __all__ = ["Touched", "settle", "touched_by"]
 
-_RUN_TABLES = {"run_states", "run_edits", "verdicts"}
+_RUN_TABLES = {"run_states", "run_edits", "run_tombstones", "verdicts"}
 _ARTIFACT_TABLES = {"versions", "tombstones", "artifact_edits"}
 _CONTENT_COLUMNS = tuple((role, COLUMNS["run_states"].index(role)) for role in ("files", "series"))
 
@@ -51,6 +51,8 @@ def touched_by(rows: Iterable[Row]) -> Touched:
             touched.runs.add(first)
         elif table == "contents":
             touched.contents.add((first, str(values[1])))
+        elif table == "erasure_contents":
+            touched.contents.update((role, str(values[2])) for role, _ in _CONTENT_COLUMNS)
         if table == "run_states":
             for role, column in _CONTENT_COLUMNS:
                 if (digest := values[column]) is not None:
@@ -106,6 +108,10 @@ def _settle_contents(connection: sqlite3.Connection, contents: set[tuple[str, st
         ).fetchone():
             _drop_content(connection, role, digest)
             continue
+        if connection.execute("SELECT 1 FROM erased WHERE digest = ?", (digest,)).fetchone():
+            # What was erased must not be read from the index either.
+            _drop_content(connection, role, digest)
+            continue
         here = connection.execute(
             "SELECT 1 FROM contents WHERE role = ? AND digest = ?", (role, digest)
         ).fetchone()
@@ -157,7 +163,12 @@ FROM (
         COUNT(stone.version) AS deleted
     FROM versions AS version
     LEFT JOIN (
-        SELECT DISTINCT version FROM tombstones WHERE artifact = :name
+        SELECT DISTINCT given.version FROM tombstones AS given
+        WHERE given.artifact = :name AND given.removes = 1 AND NOT EXISTS (
+            SELECT 1 FROM tombstones AS later
+            WHERE later.artifact = given.artifact AND later.version = given.version
+                AND later.removes = 0 AND later.number > given.number
+        )
     ) AS stone ON stone.version = version.record
     WHERE version.artifact = :name
 ) AS counted
@@ -171,7 +182,7 @@ _RUN = """
 INSERT INTO runs (
     run, opened, sealed, name, experiment, note, command, root, cwd, started, ended, status,
     exit_code, author, host, python, code_commit, dirty, sensor, completeness, inputs_count,
-    outputs_count, files, series, finding
+    outputs_count, files, series, finding, tombstone
 )
 SELECT
     base.run, opened.number, sealed.number,
@@ -190,6 +201,13 @@ SELECT
     (
         SELECT verdict.finding FROM verdicts AS verdict
         WHERE verdict.run = :name ORDER BY verdict.number DESC LIMIT 1
+    ),
+    (
+        SELECT MIN(stone.number) FROM run_tombstones AS stone
+        WHERE stone.run = :name AND stone.removes = 1 AND NOT EXISTS (
+            SELECT 1 FROM run_tombstones AS later
+            WHERE later.run = :name AND later.removes = 0 AND later.number > stone.number
+        )
     )
 FROM (
     SELECT

@@ -31,6 +31,8 @@ __all__ = [
     "Code",
     "Comparison",
     "Entry",
+    "Erasure",
+    "ErasureLifted",
     "FileRole",
     "FileUse",
     "Finding",
@@ -40,10 +42,13 @@ __all__ = [
     "MetricPoint",
     "Param",
     "Record",
+    "Restored",
     "RunEdit",
     "RunOpened",
+    "RunRestored",
     "RunSealed",
     "RunStatus",
+    "RunTombstone",
     "SensorReport",
     "Tombstone",
     "Verdict",
@@ -149,9 +154,41 @@ class ArtifactEdit(Record, frozen=True, kw_only=True, tag="artifact-edit"):
 
 
 class Tombstone(Record, frozen=True, kw_only=True, tag="tombstone"):
-    """A version is deleted; its content goes with the next collection."""
+    """A version is removed; its content goes with the next collection.
+
+    Of the tombstones and restorations of a version the last one in the log counts.
+    """
 
     version: Digest
+    reason: str
+
+
+class Restored(Record, frozen=True, kw_only=True, tag="restored"):
+    """A version that was removed is there again, with its content."""
+
+    version: Digest
+    reason: str = ""
+
+
+class Erasure(Record, frozen=True, kw_only=True, tag="erasure"):
+    """Contents were taken out of every pack, and must not come back.
+
+    Attributes:
+        contents: Digests of what is erased: files, trees, cards, lists.
+        versions: Digests of the version records that it was erased for.
+        runs: The runs that it was erased for.
+    """
+
+    contents: tuple[Digest, ...]
+    reason: str
+    versions: tuple[Digest, ...] = ()
+    runs: tuple[RunId, ...] = ()
+
+
+class ErasureLifted(Record, frozen=True, kw_only=True, tag="erasure-lifted"):
+    """Contents that were erased may be kept again; what is gone does not come back by itself."""
+
+    contents: tuple[Digest, ...]
     reason: str
 
 
@@ -398,6 +435,23 @@ class RunEdit(Record, frozen=True, kw_only=True, tag="run-edit"):
     tags: dict[str, str | None] = {}
 
 
+class RunTombstone(Record, frozen=True, kw_only=True, tag="run-tombstone"):
+    """A run is removed; what only it refers to goes with the next collection.
+
+    Of the tombstones and restorations of a run the last one in its log counts.
+    """
+
+    run: RunId
+    reason: str
+
+
+class RunRestored(Record, frozen=True, kw_only=True, tag="run-restored"):
+    """A run that was removed is there again, with what it refers to."""
+
+    run: RunId
+    reason: str = ""
+
+
 class Grade(StrEnum):
     """How well one result, or a whole run, was reproduced. Ordered from best to worst."""
 
@@ -470,11 +524,16 @@ _RECORDS: Mapping[str, type[Record]] = {
         VersionEdit,
         ArtifactEdit,
         Tombstone,
+        Restored,
         AliasMove,
         RunOpened,
         RunSealed,
         RunEdit,
+        RunTombstone,
+        RunRestored,
         Verdict,
+        Erasure,
+        ErasureLifted,
     )
 }
 

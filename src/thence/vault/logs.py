@@ -16,6 +16,7 @@ from thence.store.base import Store
 from thence.vault.parallel import ahead
 
 __all__ = [
+    "ERASURES",
     "Appended",
     "Logs",
     "alias_log",
@@ -26,6 +27,9 @@ __all__ = [
     "versions_log",
     "versions_of",
 ]
+
+ERASURES = "refs/erasures"
+"""The log of what was erased in the whole project."""
 
 _ENTRY_KEY = re.compile(r"(refs/.+)/(\d{10})")
 _TRIES = 1000

@@ -15,11 +15,16 @@ from thence.model.records import (
     ArtifactEdit,
     Code,
     Entry,
+    Erasure,
+    ErasureLifted,
     FileUse,
     Record,
+    Restored,
     RunEdit,
     RunOpened,
+    RunRestored,
     RunSealed,
+    RunTombstone,
     Tombstone,
     Verdict,
     Version,
@@ -76,6 +81,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, RootKind | None]] = MappingPr
         VersionEdit: {"version": None, "card": RootKind.CONTENT},
         ArtifactEdit: {"card": RootKind.CONTENT},
         Tombstone: {"version": None},
+        Restored: {"version": None},
         AliasMove: {"version": None, "previous": None},
         RunOpened: {},
         RunSealed: {
@@ -88,12 +94,17 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, RootKind | None]] = MappingPr
             "stderr": RootKind.CONTENT,
         },
         RunEdit: {},
+        RunTombstone: {},
+        RunRestored: {},
         Verdict: {},
+        # These contents are the ones that nobody may need any more.
+        Erasure: {"contents": None, "versions": None},
+        ErasureLifted: {"contents": None},
         Code: {"diff": RootKind.CONTENT},
         FileUse: {"digest": RootKind.CONTENT, "version": None},
     }
 )
-"""Every field that holds digests: of which content, or None where they name records."""
+"""Every field that holds digests: of which content, or None where they refer to none."""
 
 
 def references(record: Record) -> Iterator[Root]:

@@ -17,6 +17,8 @@ from thence.model.records import (
     AliasMove,
     ArtifactEdit,
     Comparison,
+    Erasure,
+    ErasureLifted,
     FileRole,
     FileUse,
     Finding,
@@ -26,10 +28,13 @@ from thence.model.records import (
     MetricPoint,
     Param,
     Record,
+    Restored,
     RunEdit,
     RunOpened,
+    RunRestored,
     RunSealed,
     RunStatus,
+    RunTombstone,
     SensorReport,
     Tombstone,
     Verdict,
@@ -67,6 +72,11 @@ ALL: tuple[Record, ...] = (
     VersionEdit(version=D, tags={"a": None, "b": "c"}, metrics={"m": -0.5}),
     ArtifactEdit(artifact=ArtifactName("a"), description=""),
     Tombstone(version=D, reason="wrong"),
+    Restored(version=D),
+    RunTombstone(run=RUN, reason="a mistake"),
+    RunRestored(run=RUN, reason="needed"),
+    Erasure(contents=(D,), reason="names of patients", versions=(D,), runs=(RUN,)),
+    ErasureLifted(contents=(D,), reason="a mistake"),
     AliasMove(artifact=ArtifactName("a"), alias=Alias("best"), version=None),
     AliasMove(artifact=ArtifactName("a"), alias=Alias("best"), version=D, note="n"),
     RunOpened(run=RUN, command=("python",), root="/r", cwd=".", started=AT, author="a", host=HOST),
@@ -289,7 +299,7 @@ def test_the_exit_status_of_a_verdict() -> None:
 
 
 def test_a_run_knows_how_long_it_took() -> None:
-    sealed = ALL[7]
+    sealed = next(record for record in ALL if isinstance(record, RunSealed))
     assert isinstance(sealed, RunSealed)
     assert sealed.duration_s == 0
     later = msgspec.structs.replace(sealed, ended=AT.replace(second=5))
