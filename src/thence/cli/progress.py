@@ -1,33 +1,39 @@
 """Progress of long work, on a terminal."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from thence.cli import human
 from thence.cli.output import Output
+from thence.model.progress import Progress, silent
 
 __all__ = ["progress", "steps"]
 
 # Shorter work shows nothing, and does not pay for what shows it.
 _PATIENCE_S = 0.5
 _EVERY_S = 0.1
+# Columns of a terminal below which only what is done and how long it takes are shown.
+_NARROW = 80
 
 
 @contextmanager
-def progress(output: Output, doing: str) -> Iterator[Callable[[int, int], None]]:
-    """Show files, bytes and rate while something is done; gives what to tell them to.
+def progress(output: Output, doing: str, *, unit: str = "file") -> Iterator[Progress]:
+    """Show how far something is, how fast it goes and how long it will take.
+
+    On a terminal, on stderr, once it takes long; nothing elsewhere. Gives what to tell the progress
+    to: (files, bytes) or (files, bytes, bytes in all), from any thread and as often as you like.
 
     Args:
         output: Says whether somebody looks on.
         doing: In a word: `saving`.
+        unit: What is counted, where it is no files.
     """
     if not output.shows_progress():
-        yield lambda files, size: None
+        yield silent
         return
-    shown = _Shown(doing)
+    shown = _Shown(doing, unit)
     shown.start()
     try:
         yield shown.tell
@@ -62,19 +68,18 @@ def steps(output: Output) -> Iterator[Callable[[str], None]]:
 
 
 class _Shown:
-    def __init__(self, doing: str) -> None:
+    def __init__(self, doing: str, unit: str) -> None:
         self._doing = doing
-        self._files = 0
-        self._size = 0
-        self._started = time.monotonic()
+        self._unit = unit
+        self._state: tuple[int, int, int | None] = (0, 0, None)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, name="thence-progress", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def tell(self, files: int, size: int) -> None:
-        self._files, self._size = files, size
+    def tell(self, files: int, size: int, total: int | None = None, /) -> None:
+        self._state = files, size, total
 
     def stop(self) -> None:
         self._over.set()
@@ -83,18 +88,30 @@ class _Shown:
     def _show(self) -> None:
         if self._over.wait(_PATIENCE_S):
             return
+        from rich import progress as rich
         from rich.console import Console
-        from rich.status import Status
 
-        status: Any = Status(self._text(), console=Console(stderr=True))
-        with status:
-            while not self._over.wait(_EVERY_S):
-                status.update(self._text())
-
-    def _text(self) -> str:
-        took = time.monotonic() - self._started
-        text = f"{self._doing}, {human.duration(took)}"
-        if self._size:
-            rate = human.size(int(self._size / max(took, 0.001)))
-            text += f": {human.count(self._files, 'file')}, {human.size(self._size)}, {rate}/s"
-        return text
+        console = Console(stderr=True)
+        counted = rich.TextColumn("{task.fields[counted]}", markup=False)
+        columns: list[Any] = [
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(bar_width=30),
+            counted,
+            rich.DownloadColumn(),
+            rich.TransferSpeedColumn(),
+            rich.TimeRemainingColumn(compact=True),
+        ]
+        shown: Any = rich.Progress(
+            *(columns if console.width >= _NARROW else [columns[0], columns[3], columns[5]]),
+            console=console,
+            transient=True,  # what was done is said when it is done
+            refresh_per_second=1 / _EVERY_S,
+        )
+        with shown:
+            task = shown.add_task(self._doing, total=None, counted="")
+            while True:
+                files, size, total = self._state
+                counted_text = human.count(files, self._unit) if files else ""
+                shown.update(task, completed=size, total=total, counted=counted_text)
+                if self._over.wait(_EVERY_S):
+                    return
