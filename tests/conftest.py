@@ -10,7 +10,10 @@ import fake_gcs as fake_gcs_server
 import moto_s3 as moto_server
 import rclone_s3 as rclone_server
 import seaweed as seaweed_server
+from fault_tally import faults, pytest_addoption, pytest_terminal_summary
 from workshop import Workshop
+
+__all__ = ["NewWorkshop", "faults", "pytest_addoption", "pytest_terminal_summary"]
 
 NewWorkshop = Callable[[], Workshop]
 

@@ -16,12 +16,14 @@ from thence.store.memory import MemoryStore
 from thence.store.url import SCHEMES, StoreUrl, parse_store_url
 from thence.store.wrap import Around, Counter, Retry, Trace
 
-__all__ = ["connect", "connected", "is_remote", "open_store", "probe", "requests_of"]
+__all__ = ["PROBES", "connect", "connected", "is_remote", "open_store", "probe", "requests_of"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LATER = frozenset({"http", "https"})
 _WRITERS = 16
+PROBES = "tmp-probe/"
+"""What the keys begin with that `probe` makes; one that was killed leaves some of them."""
 _connected: list[Trace] = []
 
 
@@ -185,7 +187,7 @@ def probe(store: Store, *, token: Callable[[], str] = lambda: secrets.token_hex(
         Denied: No right to write, read or delete.
         StorageError: The store breaks a promise, which is told; or the environment failed.
     """
-    prefix = f"tmp-probe/{token()}"
+    prefix = f"{PROBES}{token()}"
     keys = [f"{prefix}-a", f"{prefix}-b", f"{prefix}-race"]
     try:
         _prove_race(store, keys[-1])
