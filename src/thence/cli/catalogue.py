@@ -58,6 +58,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "outbox": Entry("sharing", "outbox", "What waits in this clone to be pushed."),
     },
     "Look after": {
+        "rm": Entry("removing", "rm", "Remove versions or runs."),
         "index": Entry("indexing", "index", "The index: its state, and how to rebuild it."),
     },
 }

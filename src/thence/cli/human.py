@@ -3,7 +3,18 @@
 import re
 from datetime import datetime
 
-__all__ = ["ago", "clean", "count", "duration", "line", "moment", "number", "shorten", "size"]
+__all__ = [
+    "ago",
+    "clean",
+    "count",
+    "duration",
+    "line",
+    "moment",
+    "number",
+    "removal",
+    "shorten",
+    "size",
+]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _RELATIVE_DAYS = 30
@@ -41,6 +52,14 @@ def moment(then: datetime, now: datetime) -> str:
     local = then.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     relative = ago(then, now)
     return local if relative[:1].isdigit() and "ago" not in relative else f"{local}, {relative}"
+
+
+def removal(deletion: tuple[datetime, str, str] | None, now: datetime) -> str | None:
+    """When, by whom and why something was removed; None where it was not."""
+    if deletion is None:
+        return None
+    at, by, reason = deletion
+    return f"{moment(at, now)} by {by}: {line(reason)}"
 
 
 def duration(seconds: float) -> str:

@@ -78,7 +78,7 @@ def _show(invocation: Invocation, found: IndexStatus) -> None:
             ("size", human.size(found.size_bytes)),
             ("artifacts", f"{found.artifacts:,}"),
             ("versions", f"{found.versions:,}"),
-            ("deleted", f"{found.deleted:,}" if found.deleted else None),
+            ("removed", f"{found.deleted:,}" if found.deleted else None),
             ("runs", f"{found.runs:,}"),
             ("verdicts", f"{found.verdicts:,}"),
             ("entries", f"{found.entries:,} in {human.count(found.logs, 'log')}"),

@@ -37,7 +37,7 @@ def ls(invocation: Invocation, *, kind: Kind | None, prefix: str | None) -> None
         (
             one.name,
             one.kind.value,
-            "deleted" if one.latest is None else label(one.latest),
+            "removed" if one.latest is None else label(one.latest),
             "" if one.size_bytes is None else human.size(one.size_bytes),
             human.ago(one.changed, now),
             " ".join(
@@ -66,7 +66,7 @@ def ls(invocation: Invocation, *, kind: Kind | None, prefix: str | None) -> None
 def history(invocation: Invocation, *, name: str, aliases: bool) -> None:
     """List the versions of an artifact.
 
-    The newest comes first. Deleted versions are listed with their reason.
+    The newest comes first. Those that were removed are listed with who did it, when and why.
     """
     project = invocation.project()
     output = invocation.output
@@ -120,9 +120,7 @@ def history(invocation: Invocation, *, name: str, aliases: bool) -> None:
                 str(version.files),
                 human.size(version.size_bytes),
                 " ".join(version.aliases),
-                version.note or ""
-                if version.deletion is None
-                else f"deleted: {version.deletion.reason}",
+                version.note or "" if version.deletion is None else str(version.deletion),
             )
             for version in found
         ],

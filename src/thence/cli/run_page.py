@@ -48,8 +48,10 @@ def command_text(command: Iterable[str]) -> str:
 
 def show_run(output: Output, project: "Project", run: RunDetail) -> None:
     """Print everything about a run; with `--json` also one object for each of its files."""
-    files = project.run_files(f"run:{run.run}")
-    environment = _environment(project, run)
+    # What was removed may have lost them already.
+    there = run.deletion is None
+    files = project.run_files(f"run:{run.run}") if there else []
+    environment = _environment(project, run) if there else None
     live = _live(project, run)
     if live is not None:
         from thence.execution.following import with_live
@@ -64,11 +66,11 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
         output.record("file", file)
     if output.json:
         return
-    _head(output, run)
+    _head(output, project, run)
     if live is not None:
         _going_on(output, run, live)
     sealed = run.sealed
-    if sealed is not None:
+    if sealed is not None and there:
         _code(output, project, sealed)
     _files(output, run, files)
     _inside(output, run, files)
@@ -121,7 +123,7 @@ def _going_on(output: Output, run: RunDetail, live: "Live") -> None:
     )
 
 
-def _head(output: Output, run: RunDetail) -> None:
+def _head(output: Output, project: "Project", run: RunDetail) -> None:
     name = f"  {human.line(run.name)}" if run.name else ""
     status = output.paint(run.status.value, STATUS_STYLES[run.status])
     title = output.paint(f"run:{run.run}{name}", "bold")
@@ -138,6 +140,8 @@ def _head(output: Output, run: RunDetail) -> None:
     fields(
         output,
         [
+            ("removed", human.removal(run.deletion, now)),
+            ("undo", f"thence rm --undo {run.run.short}" if project.can_undo(run) else None),
             ("command", command_text(run.command)),
             ("in", run.root if run.cwd in {"", "."} else f"{run.root}, {run.cwd}"),
             ("on", machine),

@@ -94,14 +94,14 @@ def _row(run: RunSummary, live: "Live | None", now: datetime) -> tuple[str, ...]
     more = " …" if metrics[_SHOWN_METRICS:] else ""
     return (
         run.run.short,
-        run.status.value,
+        run.status.value if run.deletion is None else "removed",
         "" if live is None or live.last_sign is None else human.ago(live.last_sign, now),
         human.ago(run.started, now),
         "" if run.duration_s is None else human.duration(run.duration_s),
         "" if run.finding is None else run.finding.value,
         run.name or "",
         " ".join(metrics[:_SHOWN_METRICS]) + more,
-        command_text(run.command),
+        command_text(run.command) if run.deletion is None else str(run.deletion),
     )
 
 

@@ -12,6 +12,7 @@ from thence.index.views import VersionDetail
 
 if TYPE_CHECKING:
     from thence.project import Project
+    from thence.vault.tree import TreeEntry
 
 __all__ = ["show_version"]
 
@@ -23,7 +24,8 @@ _OWN_PLACE = {"hyperparameters", "columns", "format", "file", "media_type", "pyt
 
 def show_version(output: Output, project: "Project", ref: str, version: VersionDetail) -> None:
     """Print everything about a version; with `--json` also one object for each of its files."""
-    files = project.files(ref)
+    # What was removed may have lost its files already.
+    files = [] if version.deletion is not None else project.files(ref)
     artifact = project.artifact(version.artifact)
     card_digest = version.card or artifact.card
     card = None if card_digest is None else text_of(project, card_digest)
@@ -47,7 +49,8 @@ def show_version(output: Output, project: "Project", ref: str, version: VersionD
     fields(
         output,
         [
-            ("deleted", _deletion(version)),
+            ("removed", human.removal(version.deletion, now)),
+            ("undo", f"thence rm --undo {version.ref}" if project.can_undo(version) else None),
             ("note", version.note),
             ("saved", human.moment(version.created, now) + by),
             ("run", None if version.run is None else f"run:{version.run}"),
@@ -61,6 +64,14 @@ def show_version(output: Output, project: "Project", ref: str, version: VersionD
         ],
     )
     _metadata(output, metadata)
+    if files:
+        _files(output, ref, files)
+    if card is not None:
+        section(output, "card")
+        output.data(card.rstrip())
+
+
+def _files(output: Output, ref: str, files: "list[TreeEntry]") -> None:
     section(output, "files")
     output.table(
         [Column("PATH"), Column("SIZE", right=True), Column("DIGEST", style="dim")],
@@ -71,16 +82,6 @@ def show_version(output: Output, project: "Project", ref: str, version: VersionD
     )
     if (more := len(files) - _SHOWN_FILES) > 0:
         output.data(f"and {human.count(more, 'more file')}: thence show {ref} --json")
-    if card is not None:
-        section(output, "card")
-        output.data(card.rstrip())
-
-
-def _deletion(version: VersionDetail) -> str | None:
-    if version.deletion is None:
-        return None
-    at, by, reason = version.deletion
-    return f"{human.moment(at, datetime.now(UTC))} by {by}: {reason}"
 
 
 def _sources(project: "Project", version: VersionDetail) -> list[str]:

@@ -13,7 +13,8 @@ from thence.execution.parts import explained
 from thence.execution.site import Site
 from thence.index import runs as run_questions
 from thence.index import versions as version_questions
-from thence.index.views import RunDetail, VersionDetail
+from thence.index.views import Deletion, RunDetail, VersionDetail
+from thence.model.ids import Digest
 from thence.model.names import ArtifactName, RunRef, VersionRef, is_path, parse_ref
 from thence.model.numbers import is_local
 from thence.vault import tree
@@ -55,21 +56,44 @@ class Given(NamedTuple):
     done: CheckedOut
 
 
-def resolve(site: Site, ref: str) -> Resolved:
+def resolve(site: Site, ref: str, *, removed: bool = False) -> Resolved:
     """The version that a ref names.
 
     A run with a path (`run:ab12:out.csv`) is the version that it made of that output.
 
+    Args:
+        site: Where to look.
+        ref: Which version.
+        removed: Give it also where it is removed.
+
     Raises:
-        NotFound: There is none.
+        NotFound: There is none, or it was removed; then it says by whom, when and why.
         InvalidInput: The ref cannot be read, or names a run where a version is wanted.
     """
     parsed = parse_ref(ref)
     site.refresh()
     if isinstance(parsed, VersionRef):
         with explained(site, str(parsed)):
-            return Resolved(version_questions.find_version(site.index, parsed), parsed.path)
-    return _output_of(site, parsed)
+            version = version_questions.find_version(site.index, parsed, removed=True)
+        found = Resolved(version, parsed.path)
+    else:
+        found = _output_of(site, parsed)
+    if not removed and found.version.deletion is not None:
+        raise _removed(site, found.version.ref, found.version.deletion, found.version.tree)
+    return found
+
+
+def _removed(site: Site, ref: str, deletion: Deletion, needed: Digest | None) -> NotFound:
+    """That something was removed, and what can be done about it."""
+    is_there = needed is None or not site.vault.content.missing([needed])
+    return NotFound(
+        f"{ref} was removed",
+        why=str(deletion),
+        hint=f"Its content is still there. To undo it: thence rm --undo {ref}"
+        if is_there
+        else "Its content is gone. A clone or mirror from before may still have it.",
+        about=ref,
+    )
 
 
 def _output_of(site: Site, ref: RunRef) -> Resolved:
@@ -319,19 +343,24 @@ def roll_back(site: Site, name: str, ref: str) -> SavedVersion:
     )
 
 
-def resolve_run(site: Site, ref: str) -> RunDetail:
+def resolve_run(site: Site, ref: str, *, removed: bool = False) -> RunDetail:
     """The run that a ref names; a version means the run that made it.
 
+    Args:
+        site: Where to look.
+        ref: Which run.
+        removed: Give it also where it is removed, or where the version is.
+
     Raises:
-        NotFound: There is no such run, or no run made that version.
+        NotFound: There is no such run, no run made that version, or it was removed.
         InvalidInput: The ref cannot be read, or several runs begin so.
     """
     parsed = parse_ref(ref)
     site.refresh()
     if isinstance(parsed, RunRef):
         found = run_questions.find_run(site.index, parsed).run
-        return run_questions.run_detail(site.index, found)
-    version = version_questions.find_version(site.index, parsed)
+        return _there(site, run_questions.run_detail(site.index, found), removed=removed)
+    version = resolve(site, ref, removed=removed).version
     if version.run is None:
         raise NotFound(
             f"no run made {version.ref}",
@@ -339,4 +368,11 @@ def resolve_run(site: Site, ref: str) -> RunDetail:
             hint="Make it under capture: thence run COMMAND",
             about=ref,
         )
-    return run_questions.run_detail(site.index, version.run)
+    return _there(site, run_questions.run_detail(site.index, version.run), removed=removed)
+
+
+def _there(site: Site, run: RunDetail, *, removed: bool) -> RunDetail:
+    if run.deletion is None or removed:
+        return run
+    needed = None if run.sealed is None else run.sealed.files
+    raise _removed(site, run.run.short, run.deletion, needed)

@@ -254,8 +254,8 @@ def _record_rows(
         case RunTombstone() | RunRestored() if _run_log(item) == record.run:
             stamp = (codec.format_time(entry.at), entry.by)
             removes = int(isinstance(record, RunTombstone))
-            values = (str(record.run), item.number, *stamp, record.reason, removes)
-            yield Row("run_tombstones", values)
+            run = str(record.run)
+            yield Row("run_tombstones", (run, item.number, *stamp, record.reason, removes))
         case Verdict() if _run_log(item) == record.run:
             yield _verdict(item, record)
         case Erasure() | ErasureLifted() if item.log == _ERASURES:

@@ -189,8 +189,9 @@ def _known_versions(index: Index, depths: dict[_Id, int]) -> Iterator[tuple[str,
 def _known_runs(index: Index, depths: dict[_Id, int]) -> Iterator[tuple[str, Node]]:
     for chunk in _chunks([node.text for node in depths if node.type == "run"]):
         marks = ", ".join("?" * len(chunk))
-        for run, name, status, started in index.select(
-            f"SELECT run, name, status, started FROM runs WHERE run IN ({marks})",  # noqa: S608
+        for run, name, status, started, tombstone in index.select(
+            f"SELECT run, name, status, started, tombstone FROM runs"  # noqa: S608
+            f" WHERE run IN ({marks})",
             chunk,
         ):
             yield (
@@ -202,6 +203,7 @@ def _known_runs(index: Index, depths: dict[_Id, int]) -> Iterator[tuple[str, Nod
                     label=name or f"run:{run[:8]}",
                     status=RunStatus(status),
                     created=datetime.fromisoformat(started),
+                    is_deleted=tombstone is not None,
                 ),
             )
 

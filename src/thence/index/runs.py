@@ -8,7 +8,7 @@ from thence.errors import InvalidInput, NotFound
 from thence.index.database import Index
 from thence.index.ingest import SqlValue
 from thence.index.versions import versions_by_record
-from thence.index.views import RunDetail, RunSummary, RunVerdict, UsedVersion
+from thence.index.views import Deletion, RunDetail, RunSummary, RunVerdict, UsedVersion
 from thence.model import codec
 from thence.model.ids import Digest, RunId
 from thence.model.names import RunRef
@@ -32,7 +32,13 @@ _LAST_RUN_ID = "g"  # the character after the last hexadecimal digit
 
 _COLUMNS = (
     "run, name, experiment, note, command, root, cwd, started, ended, status, exit_code, author,"
-    " host, python, code_commit, dirty, sensor, completeness, inputs_count, outputs_count, finding"
+    " host, python, code_commit, dirty, sensor, completeness, inputs_count, outputs_count, finding,"
+    " stone.at, stone.by, stone.reason"
+)
+# With names of its own, so that the conditions on runs need no prefix.
+_TABLES = (
+    "runs LEFT JOIN (SELECT run AS removed, number AS stone, at, author AS by, reason"
+    " FROM run_tombstones) AS stone ON stone.removed = runs.run AND stone.stone = runs.tombstone"
 )
 _FILE_COLUMNS = (
     "path, percent, role, size_bytes, digest, why_not_kept, executable, redacted,"
@@ -45,6 +51,7 @@ def runs(
     *,
     experiment: str | None = None,
     status: RunStatus | None = None,
+    removed: bool = True,
     before: RunSummary | None = None,
     limit: int | None = None,
 ) -> list[RunSummary]:
@@ -54,6 +61,7 @@ def runs(
         index: Where to ask.
         experiment: Only those of this experiment.
         status: Only those with this status.
+        removed: With those that are removed.
         before: Only runs that come after this one in the list, for the next page.
         limit: At most so many.
     """
@@ -65,6 +73,8 @@ def runs(
     if status is not None:
         wheres.append("status = ?")
         parameters.append(status.value)
+    if not removed:
+        wheres.append("tombstone IS NULL")
     if before is not None:
         wheres.append("(started, run) < (?, ?)")
         parameters += [codec.format_time(before.started), before.run]
@@ -77,18 +87,20 @@ def runs(
 
 
 def find_run(index: Index, ref: RunRef) -> RunSummary:
-    """The run that a ref names; its path is not looked at.
+    """The run that a ref names, removed or not; its path is not looked at.
+
+    `run:last` passes over those that are removed.
 
     Raises:
         NotFound: There is no such run.
         InvalidInput: Several runs begin so; the hint lists them.
     """
     if ref.prefix is None:
-        found = runs(index, limit=1)
+        found = runs(index, removed=False, limit=1)
         if not found:
             raise NotFound(
                 "no run yet",
-                why="Nothing was run in this project.",
+                why="Nothing was run in this project, or all of it was removed.",
                 hint="Run something: thence run python train.py",
                 about=str(ref),
             )
@@ -288,7 +300,7 @@ def _file_use(row: Any) -> FileUse:
 
 
 def _select(index: Index, tail: str, parameters: Any) -> list[RunSummary]:
-    found = index.select(f"SELECT {_COLUMNS} FROM runs {tail}", parameters)  # noqa: S608
+    found = index.select(f"SELECT {_COLUMNS} FROM {_TABLES} {tail}", parameters)  # noqa: S608
     ids = [row[0] for row in found]
     tags = _by_run(index, "run_tags", ids)
     metrics = _by_run(index, "run_metrics", ids)
@@ -317,6 +329,9 @@ def _select(index: Index, tail: str, parameters: Any) -> list[RunSummary]:
             outputs_count=row[19] or 0,
             metrics={name: _float(value) for name, value in metrics.get(row[0], ())},
             finding=None if row[20] is None else Finding(row[20]),
+            deletion=None
+            if row[21] is None
+            else Deletion(datetime.fromisoformat(row[21]), row[22], row[23]),
         )
         for row in found
     ]

@@ -104,14 +104,19 @@ def version_by_record(index: Index, record: Digest) -> VersionDetail:
     return _detail(index, found[record])
 
 
-def find_version(index: Index, ref: VersionRef) -> VersionDetail:
+def find_version(index: Index, ref: VersionRef, *, removed: bool = False) -> VersionDetail:
     """The version that a ref names; its path is not looked at.
 
-    Deleted versions are passed over by `latest`, by `~N` and by digests that another version has
-    too; who asks for one by its number or alias is told that and why it was deleted.
+    Removed versions are passed over by `latest`, by `~N` and by digests that another version has
+    too; who asks for one by its number or alias is told that and why it was removed.
+
+    Args:
+        index: Where to ask.
+        ref: Which version.
+        removed: Give it also where it is removed.
 
     Raises:
-        NotFound: There is no such artifact or version, or it is deleted.
+        NotFound: There is no such artifact or version, or it is removed.
         InvalidInput: The digest is that of several contents; the hint lists them.
     """
     known = artifact(index, ref.artifact)
@@ -128,16 +133,16 @@ def find_version(index: Index, ref: VersionRef) -> VersionDetail:
             found = _by_alias(index, known, ref)
         case SelectorKind.LOCAL:
             found = _by_number(index, known, ref, local(ref.selector.number))
-    return _detail(index, _not_deleted(found, ref))
+    return _detail(index, found if removed else _not_removed(found, ref))
 
 
 def _back(index: Index, known: ArtifactSummary, ref: VersionRef, steps: int) -> VersionSummary:
     if known.versions == 0:
         raise NotFound(
             f"no version {ref}",
-            why=f"All {known.deleted} versions of {known.name} are deleted."
+            why=f"All {known.deleted} versions of {known.name} are removed."
             if known.deleted > 1
-            else f"The only version of {known.name} is deleted.",
+            else f"The only version of {known.name} is removed.",
             hint=f"See when and why: thence history {known.name}",
             about=str(ref),
         )
@@ -171,7 +176,7 @@ def _by_number(
         else []
     )
     if not found:
-        last = f"The latest one is {label(known.latest)}." if known.latest else "All are deleted."
+        last = f"The latest one is {label(known.latest)}." if known.latest else "All are removed."
         why = last
         if is_local(number) and not (known.latest and is_local(known.latest)):
             why = f"No version of it waits in an outbox here. {last}"
@@ -237,13 +242,12 @@ def _by_alias(index: Index, known: ArtifactSummary, ref: VersionRef) -> VersionS
     return _by_number(index, known, ref, number)
 
 
-def _not_deleted(version: VersionSummary, ref: VersionRef) -> VersionSummary:
+def _not_removed(version: VersionSummary, ref: VersionRef) -> VersionSummary:
     if version.deletion is None:
         return version
-    deletion = version.deletion
     raise NotFound(
-        f"{version.ref} is deleted",
-        why=f"{deletion.by} deleted it on {deletion.at:%Y-%m-%d}: {deletion.reason}",
+        f"{version.ref} was removed",
+        why=str(version.deletion),
         hint=f"See what is left: thence history {version.artifact}",
         about=str(ref),
     )

@@ -99,11 +99,14 @@ class ArtifactSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deletion(NamedTuple):
-    """Who deleted a version, when and why."""
+    """Who removed a version or a run, when and why."""
 
     at: datetime
     by: str
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.by} removed it on {self.at:%Y-%m-%d}: {self.reason}"
 
 
 class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +119,7 @@ class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
         tree: Digest of its tree: the identity of its content.
         metrics: The last value of each.
         aliases: Those that point at it now.
-        deletion: None where it is not deleted.
+        deletion: None where it is not removed.
     """
 
     artifact: ArtifactName
@@ -173,6 +176,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         host: Name of the machine.
         metrics: The last value of each.
         finding: Of the last verdict; None where it was never reproduced.
+        deletion: None where it is not removed.
     """
 
     run: RunId
@@ -198,6 +202,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     outputs_count: int
     metrics: dict[str, float]
     finding: Finding | None
+    deletion: Deletion | None = None
 
     @property
     def duration_s(self) -> float | None:

@@ -228,7 +228,7 @@ class Project(Sharing, Upkeep):
         return artifact_questions.artifacts(self.site.index, kind=kind, prefix=prefix)
 
     def show(self, ref: str) -> views.VersionDetail | views.RunDetail:
-        """Everything about a version or a run.
+        """Everything about a version or a run; also of one that was removed.
 
         Raises:
             NotFound: There is none.
@@ -237,7 +237,7 @@ class Project(Sharing, Upkeep):
         parsed = parse_ref(ref)
         if isinstance(parsed, RunRef) and parsed.path is None:
             return self.find_run(ref)
-        return giving.resolve(self.site, ref).version
+        return giving.resolve(self.site, ref, removed=True).version
 
     def artifact(self, name: str) -> views.ArtifactSummary:
         """An artifact as a whole.
@@ -388,7 +388,7 @@ class Project(Sharing, Upkeep):
         Raises:
             NotFound: There is no such run, or no run made that version.
         """
-        return giving.resolve_run(self.site, ref)
+        return giving.resolve_run(self.site, ref, removed=True)
 
     def run_files(self, ref: str, role: FileRole | None = None) -> list[FileUse]:
         """The files that a run read and wrote.

@@ -13,6 +13,8 @@ from thence.model.records import (
     Entry,
     Kind,
     Record,
+    Restored,
+    Tombstone,
     Version,
     VersionEdit,
     decode_entry,
@@ -85,7 +87,8 @@ class Artifacts:
         """Make a version of content that is in the vault already.
 
         The same content as the latest version makes no new one: that version is returned, and
-        metadata that it does not have yet is added to it by an edit.
+        metadata that it does not have yet is added to it by an edit. A latest version that was
+        removed stays removed: its content makes a new one.
 
         Raises:
             AlreadyExists: The name is taken by another kind or another spelling.
@@ -102,7 +105,7 @@ class Artifacts:
             if tail:
                 last = self._version(log, tail)
                 kind = _check_name(draft, last.version)
-                if last.version.tree == draft.tree:
+                if last.version.tree == draft.tree and not self._is_removed(last):
                     unchanged = last
                     return None
             return _to_version(draft, kind, author=self._author, now=now)
@@ -214,10 +217,19 @@ class Artifacts:
         return note, tags, metrics, metadata, card
 
     def _edits(self, artifact: ArtifactName) -> Iterator[VersionEdit]:
+        return (one for one in self._said(artifact) if isinstance(one, VersionEdit))
+
+    def _said(self, artifact: ArtifactName) -> Iterator[Record]:
         for _, data in self._vault.logs.after(edits_log(artifact), 0):
-            record = decode_entry(data).record
-            if isinstance(record, VersionEdit):
+            if (record := decode_entry(data).record) is not None:
                 yield record
+
+    def _is_removed(self, last: _Last) -> bool:
+        is_removed = False
+        for record in self._said(last.version.artifact):
+            if isinstance(record, Tombstone | Restored) and record.version == last.digest:
+                is_removed = isinstance(record, Tombstone)
+        return is_removed
 
     def _entry(self, log: str, number: int) -> Entry:
         data = self._vault.logs.read(log, number)

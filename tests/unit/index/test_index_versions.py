@@ -141,8 +141,8 @@ def test_deleted_versions_are_passed_over_and_answered_with_the_reason() -> None
     assert find(index, "a@~1").number == 1
     for ref in ("a@v4", "a@champion", f"a@sha256:{made[3].tree.hex}"):
         error = failure(index, ref)
-        assert error.what == "a@v4 is deleted"
-        assert error.why == "eve deleted it on 2026-01-01: held names"
+        assert error.what == "a@v4 was removed"
+        assert error.why == "eve removed it on 2026-01-01: held names"
         assert error.about == ref
     assert [v.number for v in versions(index, ArtifactName("a"), deleted=False)] == [3, 1]
     assert [v.number for v in versions(index, ArtifactName("a")) if v.deletion] == [4, 2]
@@ -166,8 +166,8 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
     index.ingest([logs.move("a", "next", Digest.of(b"elsewhere"))])
     assert "which the index has not seen" in failure(index, "a@next").why
     index.ingest([logs.delete(version)])
-    assert failure(index, "a").why == "The only version of a is deleted."
-    assert failure(index, "a@v2").why == "All are deleted."
+    assert failure(index, "a").why == "The only version of a is removed."
+    assert failure(index, "a@v2").why == "All are removed."
     with pytest.raises(NotFound):
         versions(index, ArtifactName("b"))
 

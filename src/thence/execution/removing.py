@@ -1,0 +1,297 @@
+"""Removing versions and runs: a tombstone says who, when and why; the bytes go with `thence gc`.
+
+Nothing is lost by it at once, and it can be undone as long as the content is there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from thence.errors import Conflict, InvalidInput, NotFound
+from thence.execution.giving import resolve, resolve_run
+from thence.execution.site import Site
+from thence.index import versions as version_questions
+from thence.index.lineage import Direction, lineage
+from thence.index.views import LineageGraph, RunDetail, RunSummary, VersionDetail, VersionSummary
+from thence.model.ids import Digest
+from thence.model.names import ArtifactName, RunRef, parse_ref
+from thence.model.records import (
+    Kind,
+    Record,
+    Restored,
+    RunRestored,
+    RunStatus,
+    RunTombstone,
+    Tombstone,
+    decode_entry,
+)
+from thence.vault.absent import absent
+from thence.vault.logs import Appended, edits_log, run_log, versions_log
+from thence.vault.references import Root, references
+
+__all__ = ["Removal", "Undone", "can_undo", "plan", "remove", "undo"]
+
+Removable: TypeAlias = VersionDetail | RunDetail
+
+
+class Removal(NamedTuple):
+    """A version or run that is to be removed, and what depends on it.
+
+    Attributes:
+        ref: What to call it: `data@v3`, `run:ab12…`.
+        version: None for a run.
+        run: None for a version.
+        aliases: Names that lead to it: `data@champion`. They would lead to nothing.
+        models: Models made from it, directly or through others; those of which it is a source.
+        made_from_it: Other versions made from it.
+        used_by: Runs that read it; as long as they are kept, `thence gc` keeps its files.
+        made_by: The run that made it.
+        makes: Of a run: the versions that it made, which cannot be reproduced without it.
+    """
+
+    ref: str
+    version: VersionDetail | None = None
+    run: RunDetail | None = None
+    aliases: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    made_from_it: tuple[str, ...] = ()
+    used_by: tuple[str, ...] = ()
+    made_by: str | None = None
+    makes: tuple[str, ...] = ()
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """What is lost without it, so that it goes only with `force`."""
+        return tuple(dict.fromkeys((*self.aliases, *self.models)))
+
+
+class Undone(NamedTuple):
+    """A version or run that is there again."""
+
+    ref: str
+
+
+def plan(site: Site, refs: Sequence[str], *, artifacts: Sequence[str] = ()) -> list[Removal]:
+    """What would be removed, each once, in the order in which it was asked for.
+
+    Args:
+        site: Where.
+        refs: Versions and runs. A name alone is refused: it would mean the latest version.
+        artifacts: Names of which all versions are meant.
+
+    Raises:
+        NotFound: There is no such version or run, or it is removed already.
+        InvalidInput: A ref cannot be read, is of a path, of a name alone, or of a run that goes on.
+    """
+    chosen: dict[Digest | str, Removable] = {}
+    site.refresh()
+    for name in artifacts:
+        left = version_questions.versions(site.index, ArtifactName(name), deleted=False)
+        if not left:
+            raise NotFound(
+                f"{name} has no version that is not removed",
+                why="All of them were removed before.",
+                hint=f"See when and why: thence history {name}",
+                about=name,
+            )
+        for one in left:
+            chosen[one.record] = version_questions.version_by_record(site.index, one.record)
+    for ref in refs:
+        found = _meant(site, ref)
+        key = found.record if isinstance(found, VersionDetail) else str(found.run)
+        chosen[key] = found
+    return [_removal(site, one, chosen) for one in chosen.values()]
+
+
+def _meant(site: Site, ref: str) -> Removable:
+    parsed = parse_ref(ref)
+    if parsed.path is not None:
+        raise InvalidInput(
+            f"{ref} is a part of a version",
+            why="Versions never change, so they are removed as a whole.",
+            hint="Save a version without it. Bytes that must not be kept: thence erase",
+            about=ref,
+        )
+    if isinstance(parsed, RunRef):
+        run = resolve_run(site, ref)
+        if run.status is RunStatus.RUNNING:
+            raise InvalidInput(
+                f"{run.run.short} is still going on",
+                why="What it will have made and read is not known yet.",
+                hint="Stop it, or seal it if its machine died: thence runs recover",
+                about=ref,
+            )
+        return run
+    if "@" not in ref:
+        raise InvalidInput(
+            f"{ref} is a name, not a version",
+            why="To remove the latest version is not the same as to remove all of them.",
+            hint=f"Say which: thence rm {ref}@latest, or all of them: thence rm {ref} --all",
+            about=ref,
+        )
+    return resolve(site, ref).version
+
+
+def _removal(site: Site, found: Removable, chosen: Mapping[Digest | str, Removable]) -> Removal:
+    others = {key.hex if isinstance(key, Digest) else key for key in chosen}
+    if isinstance(found, RunDetail):
+        return _of_run(site, found, others)
+    graph = lineage(site.index, found.record, Direction.DOWN)
+    there = [one for one in graph.nodes[1:] if not one.is_deleted and one.id not in others]
+    near = {edge.result for edge in graph.edges if edge.origin == found.record.hex}
+    made = [one for one in there if one.type == "version"]
+    return Removal(
+        found.ref,
+        version=found,
+        aliases=tuple(f"{found.artifact}@{alias}" for alias in found.aliases),
+        models=tuple(one.label for one in made if one.kind is Kind.MODEL),
+        made_from_it=tuple(one.label for one in made if one.kind is not Kind.MODEL),
+        used_by=tuple(f"run:{one.id[:8]}" for one in there if one.type == "run" and one.id in near),
+        made_by=_maker(site, found.record),
+    )
+
+
+def _maker(site: Site, record: Digest) -> str | None:
+    above: LineageGraph = lineage(site.index, record, Direction.UP, depth=1)
+    runs = [one for one in above.nodes[1:] if one.type == "run" and not one.is_deleted]
+    return f"run:{runs[0].id[:8]}" if runs else None
+
+
+def _of_run(site: Site, found: RunDetail, others: set[str]) -> Removal:
+    made = version_questions.versions_by_record(site.index, [one.record for one in found.makes])
+    kept: list[VersionSummary] = [
+        one for one in made.values() if one.deletion is None and one.record.hex not in others
+    ]
+    return Removal(
+        found.run.short,
+        run=found,
+        aliases=tuple(f"{one.artifact}@{alias}" for one in kept for alias in one.aliases),
+        models=tuple(one.ref for one in kept if one.kind is Kind.MODEL),
+        makes=tuple(one.ref for one in kept),
+    )
+
+
+def remove(
+    site: Site, removals: Iterable[Removal], *, reason: str, force: bool = False
+) -> list[Removal]:
+    """Write a tombstone for each; in a clone they wait in the outbox and go home with a push.
+
+    Args:
+        site: Where.
+        removals: As `plan` gave them.
+        reason: Why; it is shown to everybody who asks for what is gone.
+        force: Also what an alias or a model depends on.
+
+    Raises:
+        InvalidInput: There is no reason.
+        Conflict: An alias or a model depends on one of them; nothing was removed.
+        StorageError: The store failed; repeat it.
+        Denied: The store may not be written to.
+    """
+    wanted = list(removals)
+    said = _said(reason)
+    held = [one for one in wanted if one.depends]
+    if held and not force:
+        first = held[0]
+        more = f", and {len(held) - 1} others are" if len(held) > 1 else " is"
+        raise Conflict(
+            f"{first.ref}{more} still needed",
+            why=f"{_listed(first.depends)} {_depends(first)}.",
+            hint="Look at what depends on it: --dry-run. To remove it all the same: --force",
+            about=first.ref,
+        )
+    for one in wanted:
+        site.ingest(_append(site, one.version or one.run, said, removes=True))
+    return wanted
+
+
+def _depends(removal: Removal) -> str:
+    count = len(removal.depends)
+    if removal.run is not None:
+        return "was made by it" if count == 1 else "were made by it"
+    if removal.aliases and count == 1:
+        return "points at it"
+    return "depends on it" if count == 1 else "depend on it"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+def _said(reason: str) -> str:
+    said = " ".join(reason.split())
+    if not said:
+        raise InvalidInput(
+            "a reason is needed",
+            why="Whoever asks for what is gone is told who removed it, when and why.",
+            hint='Say it: --reason "superseded by v4"',
+        )
+    return said
+
+
+def _append(
+    site: Site, found: VersionSummary | RunSummary | None, reason: str, *, removes: bool
+) -> Appended:
+    assert found is not None
+    record: Record
+    if isinstance(found, VersionSummary):
+        log = edits_log(found.artifact)
+        kind = Tombstone if removes else Restored
+        record = kind(version=found.record, reason=reason)
+    else:
+        log = run_log(found.run)
+        record = (RunTombstone if removes else RunRestored)(run=found.run, reason=reason)
+    return site.vault.append(log, record, by=site.author)
+
+
+def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
+    """Make versions and runs that were removed be there again, with everything they had.
+
+    Raises:
+        NotFound: There is no such version or run, or some of its content is gone.
+        InvalidInput: It is not removed, or a ref cannot be read.
+        StorageError: The store failed; repeat it.
+        Denied: The store may not be written to.
+    """
+    found: list[tuple[str, Removable]] = []
+    for ref in refs:
+        is_run = isinstance(parse_ref(ref), RunRef)
+        one = _removed_run(site, ref) if is_run else resolve(site, ref, removed=True).version
+        name = one.run.short if isinstance(one, RunDetail) else one.ref
+        if one.deletion is None:
+            raise InvalidInput(f"{name} is not removed", hint="There is nothing to undo.")
+        if gone := absent(site.vault, _roots(site, one)):
+            raise NotFound(
+                f"{name} cannot be given back",
+                why=f"{len(gone)} of its contents are gone: collected, or erased."
+                if len(gone) > 1
+                else "Its content is gone: collected, or erased.",
+                hint="A clone or a mirror from before may still have it: undo it there, and push.",
+                about=ref,
+            )
+        found.append((name, one))
+    for _, one in found:
+        site.ingest(_append(site, one, " ".join(reason.split()), removes=False))
+    return [Undone(name) for name, _ in found]
+
+
+def _removed_run(site: Site, ref: str) -> RunDetail:
+    return resolve_run(site, ref, removed=True)
+
+
+def can_undo(site: Site, found: Removable) -> bool:
+    """Whether it was removed, and everything that it needs is still there."""
+    return found.deletion is not None and not absent(site.vault, _roots(site, found))
+
+
+def _roots(site: Site, found: Removable) -> Iterator[Root]:
+    """What a version or run needs to be whole."""
+    if isinstance(found, RunDetail):
+        for said in (found.opened, found.sealed):
+            if said is not None:
+                yield from references(said)
+        return
+    data = site.vault.logs.read(versions_log(found.artifact), found.number)
+    record = None if data is None else decode_entry(data).record
+    if record is not None:
+        yield from references(record)
