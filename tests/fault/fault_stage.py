@@ -28,6 +28,7 @@ from thence.model.records import (
 from thence.project import Project
 from thence.store.base import Store
 from thence.store.local import LocalStore
+from thence.store.open import connect
 from thence.testing.faulty import Fault, FaultyStore, Rule
 from thence.vault.references import digests_in, roots_of
 from thence.vault.vault import Vault
@@ -63,6 +64,9 @@ class Stage:
         self.folder = folder
         self.home_url = home_url or str(folder / "home" / ".thence" / "store")
         self.elsewhere = elsewhere or bool(home_url)
+        self._far = connect(home_url) if home_url else None
+        self._objects: dict[str, bytes] = {}
+        self._opened: list[Project] = []
 
     @property
     def work(self) -> Path:
@@ -76,7 +80,48 @@ class Stage:
 
     def open(self, root: Path | None = None) -> Project:
         """The project, as a new process sees it."""
-        return Project.open(root or self.work)
+        project = Project.open(root or self.work)
+        self._opened.append(project)
+        return project
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for project in self._opened:
+            project.site.index.close()
+        self._opened.clear()
+
+    def keep(self) -> None:
+        """Remember how everything is now; `reset` makes it so again."""
+        self.close()
+        self.folder.rename(self._template)
+        if self._far is not None:
+            self._objects = {one.key: self._far.get(one.key) for one in self._far.list()}
+        self.reset()
+
+    def reset(self) -> None:
+        """Make everything as it was; objects are never written to again, so links will do."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+        def copy(source: str, target: str) -> str:
+            if "/store/packs/" in source or "/store/refs/" in source:
+                os.link(source, target)
+                return target
+            return shutil.copy2(source, target)
+
+        shutil.copytree(self._template, self.folder, copy_function=copy, symlinks=True)
+        if self._far is not None:
+            there = {one.key for one in self._far.list()}
+            for key in there - self._objects.keys():
+                self._far.delete(key)
+            for key, data in self._objects.items():
+                # Those of a cache may have been replaced.
+                if key not in there or not key.startswith(("packs/", "refs/")):
+                    self._far.replace(key, [data])
+
+    @property
+    def _template(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-template")
 
     def build(self, command: str) -> None:
         """Make what a command begins with."""
@@ -97,7 +142,7 @@ class Stage:
         if command == "get":
             project.get("data@v2", self.work / "out")
         _write(data, 3)
-        project.site.index.close()
+        self._opened.append(project)
 
     def _make_home(self) -> Project:
         if not self.elsewhere:
@@ -140,7 +185,7 @@ class Stage:
         clone.save_paths([self.clone / "more"])
         clone.alias("more", "first")
         clone.tag("more", {"a": "b"})
-        clone.site.index.close()
+        self._opened.append(clone)
         (self.work / "data" / "f1").write_text("others")
         project.save_paths([self.work / "data"], name="data", note="of others")
         project.alias("data", "best")
@@ -150,10 +195,8 @@ class Stage:
     def stores(self) -> dict[str, Store]:
         """The stores that are there, by name; the home is among them."""
         found: dict[str, Store] = {}
-        if not self.home_url.startswith(str(self.folder)):
-            from thence.store.open import connect
-
-            found["home"] = connect(self.home_url)
+        if self._far is not None:
+            found["home"] = self._far
         for path in sorted(self.folder.glob("*/.thence/store")):
             found[path.parents[1].name] = LocalStore(path)
         for path in sorted(self.folder.glob("*/project.json")):
@@ -199,7 +242,7 @@ def rollback(stage: Stage, acknowledge: Acknowledge) -> None:
 def seal(stage: Stage, acknowledge: Acknowledge) -> None:
     """The run that waits in its spool is sealed."""
     for run in stage.open().recover():
-        acknowledge(["run", run.run])
+        acknowledge(["run", str(run.run)])
 
 
 def get(stage: Stage, acknowledge: Acknowledge) -> None:
@@ -244,7 +287,8 @@ def mirror(stage: Stage, acknowledge: Acknowledge) -> None:
 
 def clone(stage: Stage, acknowledge: Acknowledge) -> None:
     """A fresh clone, which goes on where it was cut."""
-    Project.clone(stage.home_url, stage.folder / "fresh")
+    project, _ = Project.clone(stage.home_url, stage.folder / "fresh")
+    project.site.index.close()
     acknowledge(["clone"])
 
 

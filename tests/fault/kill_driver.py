@@ -207,7 +207,6 @@ class Theatre:
         self.job = job
         self.folder = Path(job.folder)
         self.stage = Stage(self.folder / "stage", elsewhere=job.elsewhere)
-        self.template = self.folder / "template"
         self.numbers = itertools.count()
         self.ids: set[str] = set()
         self.whole: Any = None
@@ -223,11 +222,11 @@ class Theatre:
             self._adapt()
             self.stage.build(self.job.command)
             prove(self.stage, self.caches())
+            self.stage.close()
             return sorted(entry_ids(self.stage, self.caches()))
 
         self.ids = set(_succeeded(in_child(build)))
-        self.stage.folder.rename(self.template)
-        self.reset()
+        self.stage.keep()
 
         def undisturbed() -> Any:
             self._adapt()
@@ -247,16 +246,8 @@ class Theatre:
             as_bucket()
 
     def reset(self) -> None:
-        """The stage as it was; objects are never written to again, so links will do for them."""
-        shutil.rmtree(self.stage.folder, ignore_errors=True)
-
-        def copy(source: str, target: str) -> str:
-            if "/store/packs/" in source or "/store/refs/" in source:
-                os.link(source, target)
-                return target
-            return shutil.copy2(source, target)
-
-        shutil.copytree(self.template, self.stage.folder, copy_function=copy, symlinks=True)
+        """The stage as it was, and nobody was told anything."""
+        self.stage.reset()
         (self.folder / "acknowledged").unlink(missing_ok=True)
 
     def act(self) -> None:
