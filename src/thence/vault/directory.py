@@ -12,7 +12,7 @@ names, in the merged directories, then in the directories of the packs themselve
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -62,6 +62,8 @@ class Directory:
         self._merged = Merged(store, self._folder) if remote else None
         self._begun = 0
         self._done = 0
+        # Merged directories may name packs that went; until the next listing nobody can tell.
+        self._unseen: set[bytes] = set()
         self.damaged: dict[bytes, DataDamaged] = {}
 
     def find(self, wanted: bytes) -> Location | None:
@@ -71,6 +73,28 @@ class Directory:
                 if location := segment.find(wanted):
                     return location
         return None
+
+    def find_kept(self, wanted: bytes, avoid: Collection[bytes] = ()) -> Location | None:
+        """Where an id lies in a pack that will stay; for those who write and name it then.
+
+        Args:
+            wanted: The id.
+            avoid: Packs that are condemned: what lies only there is not found.
+        """
+        with self._lock:
+            for segment in self._loaded():
+                location = segment.find(wanted)
+                if location is None:
+                    continue
+                if self._stays(location, avoid):
+                    return location
+                for other in segment.find_each(wanted):
+                    if self._stays(other, avoid):
+                        return other
+        return None
+
+    def _stays(self, location: Location, avoid: Collection[bytes]) -> bool:
+        return location.pack not in avoid and location.pack not in self._unseen
 
     def __contains__(self, wanted: bytes) -> bool:
         return self.find(wanted) is not None
@@ -150,6 +174,8 @@ class Directory:
             there = {pack for pack in found_keys if pack is not None}
             if gone := known - there:
                 self._drop(gone)
+            with self._lock:
+                self._unseen = set()
             if self._merged is not None and len(there - known) > _FEW:
                 self._fetch_merged(self._merged, there)
             damaged: dict[bytes, DataDamaged] = {}
@@ -227,6 +253,9 @@ class Directory:
             new = packs - self.packs()
             if there is not None:
                 new &= there
+            if there is None:
+                with self._lock:
+                    self._unseen |= new
             if new == packs:
                 self._adopt([memoryview(segment.data)])
             elif new:

@@ -93,17 +93,40 @@ class Segment:
 
     def find(self, wanted: bytes) -> Location | None:
         """Where an id lies, by interpolation: ids are uniform, two or three probes find one."""
+        row = self._row_of(wanted)
+        return None if row is None else self._location(self._start + row * ENTRY_SIZE)
+
+    def find_each(self, wanted: bytes) -> Iterator[Location]:
+        """Every place where an id lies."""
+        found = self._row_of(wanted)
+        if found is None:
+            return
+        first = found
+        while first and self._id(first - 1) == wanted:
+            first -= 1
+        for row in range(first, self.count):
+            if self._id(row) != wanted:
+                return
+            if (where := self._location(self._start + row * ENTRY_SIZE)) is not None:
+                yield where
+
+    def _id(self, row: int) -> bytes:
+        at = self._start + row * ENTRY_SIZE
+        return self.data[at : at + 32]
+
+    def _row_of(self, wanted: bytes) -> int | None:
         rows, start = self.data, self._start
-        low, high = 0, self.count
+        low = 0
+        high: int = self.count
         target = int.from_bytes(wanted[:8])
         low_key, high_key = 0, 1 << 64
         while low < high:
-            guess = low + (target - low_key) * (high - low) // (high_key - low_key + 1)
+            guess: int = low + (target - low_key) * (high - low) // (high_key - low_key + 1)
             guess = min(max(guess, low), high - 1)
             at = start + guess * ENTRY_SIZE
             found = rows[at : at + 32]
             if found == wanted:
-                return self._location(at)
+                return guess
             key = int.from_bytes(found[:8])
             if found < wanted:
                 low, low_key = guess + 1, min(key, target)

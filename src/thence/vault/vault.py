@@ -1,7 +1,7 @@
 """The vault: everything that a store keeps, put together for one process."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,14 +9,18 @@ from thence.model.ids import Digest
 from thence.model.records import Record
 from thence.store.base import Store
 from thence.vault.checkpoints import Checkpoints
+from thence.vault.condemned import CondemnedPacks
 from thence.vault.content import Content
 from thence.vault.directory import Directory
 from thence.vault.hints import write_hint
 from thence.vault.journal import Announced, Journal
 from thence.vault.logs import Appended, Logs
+from thence.vault.naming import Naming
 from thence.vault.outbox import CloneLogs, Outbox
 from thence.vault.pack import sweep
 from thence.vault.parallel import ahead
+from thence.vault.references import references
+from thence.vault.session import Moment, Session, now, share
 from thence.vault.statcache import StatCache
 from thence.vault.writer import Writer
 
@@ -49,6 +53,7 @@ class Vault:
         numbered: The logs as they lie in the store, with the numbers that the home gave.
         logs: The logs as whoever works here sees them: in a clone, `numbered` and the outbox.
         outbox: What waits for the home; None where the store is the home.
+        condemned: Which packs are about to be deleted.
         checkpoints: Many entries in few objects, where each object is a request; else None.
         cache: The local folder for what may be lost.
         guard: Is called before content is written and before an entry is appended, and may raise.
@@ -83,6 +88,7 @@ class Vault:
         self.journal = Journal(
             store, clock=clock, new_id=self.new_id, at_once=_AT_ONCE if remote else 1
         )
+        self.condemned = CondemnedPacks(store, clock=clock, remote=remote)
         self.checkpoints = Checkpoints(store) if remote else None
         self.stats = StatCache(cache / "stat.msgpack")
         self.guard: Callable[[], None] = lambda: None
@@ -94,8 +100,44 @@ class Vault:
     def writer(self, *, lanes: int | None = None) -> Writer:
         """A session of writing content; see `Writer`."""
         at_once = 2 if self.remote else 1
-        for _ in ahead(lambda ask: ask(), (self.guard, self.directory.refresh), at_once=at_once):
+        begun: list[Session] = []
+        steps: tuple[Callable[[], None], ...]
+        steps = (self.guard, lambda: begun.append(self.session()))
+        for _ in ahead(lambda ask: ask(), steps, at_once=at_once):
             pass
+        # After what is condemned was read: a pack that is not listed now is not relied on.
+        self.directory.refresh()
+        return self.copier(session=begun[0], lanes=lanes)
+
+    def session(self) -> Session:
+        """Begin to rely on what is here; before anything is looked up that is to get a name.
+
+        Raises:
+            DataDamaged: A record of condemned packs cannot be read.
+            StorageError: The store failed.
+        """
+        lock = share(self.store)
+        try:
+            return Session(self.condemned.read(), lock=lock)
+        except BaseException:
+            if lock is not None:
+                os.close(lock)
+            raise
+
+    def copier(
+        self,
+        *,
+        session: Session | None = None,
+        avoid: Collection[bytes] = (),
+        lanes: int | None = None,
+    ) -> Writer:
+        """A writer for what is here already, which is to lie elsewhere than in some packs.
+
+        Args:
+            session: In which it writes.
+            avoid: Packs that it must not rely on.
+            lanes: How many threads may write at the same time.
+        """
         staging = self.cache / "staging"
         sweep(staging, clock=self._clock)
         return Writer(
@@ -105,7 +147,22 @@ class Vault:
             entropy=self._entropy,
             lanes=lanes or min(4, os.cpu_count() or 1),
             remote=self.remote,
+            session=session,
+            avoid=avoid,
         )
+
+    def naming(self, session: Session | None = None) -> Naming:
+        """Look after what is about to get a name; `append` does so by itself.
+
+        Args:
+            session: In which all of it was put or found; without one it is verified as a whole
+                where anything was ever deleted here.
+        """
+        return Naming(self, session, now=self.now)
+
+    def now(self) -> Moment:
+        """This moment by two clocks of this machine."""
+        return now(self._clock)
 
     def hint(self, root: Digest, packs: Iterable[bytes]) -> None:
         """Tell clients that know nothing in which packs a root lies, where looking takes long.
@@ -124,6 +181,7 @@ class Vault:
         *,
         by: str,
         tail: int | None = None,
+        session: Session | None = None,
     ) -> Appended:
         """Announce a change in the journal, then append it to its log; in a clone, to the outbox.
 
@@ -135,20 +193,38 @@ class Vault:
                 `Logs.append_if`.
             by: The author.
             tail: The number of the last entry, where it was looked at a moment ago.
+            session: In which all content that the record names was put or found. Without one it is
+                verified to be there, where anything was ever deleted.
 
         Raises:
-            Conflict: Others were faster, or `decide` gave None.
+            Conflict: Others were faster, or `decide` gave None, or something that the record names
+                was collected meanwhile.
+            DataDamaged: Something that the record names is missing.
             StorageError: The store failed.
         """
         self.guard()
-        choose = (lambda tail: decide) if isinstance(decide, Record) else decide
+        naming = self.naming(session)
+
+        def choose(tail: int) -> Record | None:
+            record = decide if isinstance(decide, Record) else decide(tail)
+            if record is not None:
+                naming.before(references(record))
+            return record
+
         entry_id = self.new_id()
         if self.outbox is not None:
-            return self.logs.append_if(log, choose, by=by, entry_id=entry_id)
+            appended = self.logs.append_if(log, choose, by=by, entry_id=entry_id)
+            naming.after()
+            return appended
         announced = [Announced(entry_id, log)]
-        self.journal.note(announced)
+        steps = [lambda: self.journal.note(announced)]
+        if session is not None:
+            steps.append(naming.look)
+        for _ in ahead(lambda step: step(), steps, at_once=2 if self.remote else 1):
+            pass
         begun = self._clock()
         appended = self.logs.append_if(log, choose, by=by, entry_id=entry_id, tail=tail)
         if self._clock() - begun > _LONG:
             self.journal.note(announced)
+        naming.after()
         return appended

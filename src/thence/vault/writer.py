@@ -5,7 +5,7 @@ Nothing is visible before `flush`; what a writer that died had published is reus
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from itertools import chain
@@ -26,6 +26,7 @@ from thence.vault.directory import Directory
 from thence.vault.lane import Lane, Member
 from thence.vault.pack import BlockKind, Codec, Pack, PackBuilder
 from thence.vault.parallel import submit
+from thence.vault.session import Session
 from thence.vault.statcache import signature
 from thence.vault.uploads import Uploads
 
@@ -90,6 +91,12 @@ class Writer:
         lanes: How many threads may write at the same time.
         remote: Whether the store is a bucket: packs are smaller there, and go up in the
             background.
+        session: What is not relied on: packs that were condemned when it began. It began before
+            anything was looked up here.
+        avoid: Other packs that must not be relied on.
+
+    Attributes:
+        session: The one that entries are appended in which name what was put.
     """
 
     def __init__(
@@ -101,7 +108,11 @@ class Writer:
         entropy: Callable[[int], bytes] = os.urandom,
         lanes: int = 2,
         remote: bool = False,
+        session: Session | None = None,
+        avoid: Collection[bytes] = (),
     ) -> None:
+        self.session = session or Session()
+        self._avoid = self.session.condemned.union(avoid)
         self._store = store
         self._directory = directory
         self._staging = staging
@@ -135,6 +146,8 @@ class Writer:
                 self.flush()
         finally:
             self._stopped = kind is not None
+            if kind is not None:
+                self.session.release()
             if self._uploads is not None:
                 self._uploads.stop()
             for lane in self._lanes:
@@ -266,10 +279,20 @@ class Writer:
         claim = _Claim(lane, lane.pack)
         if self._pending.setdefault(wanted, claim) is not claim:
             return False
-        where = self._directory.find(wanted)
+        return not self._relies_on(wanted)
+
+    def knows(self, digest: Digest) -> bool:
+        """Whether a content is in the store for certain, so that an entry may name it unread.
+
+        Only for what was not put in this session.
+        """
+        return self._relies_on(digest.raw)
+
+    def _relies_on(self, wanted: bytes) -> bool:
+        where = self._directory.find_kept(wanted, self._avoid)
         if where is not None:
             self._used.add(where.pack)
-        return where is None
+        return where is not None
 
     def _go_on(self, size: int) -> None:
         """Told before each file and after each piece of one."""
@@ -383,7 +406,7 @@ class Writer:
     def _is_safe(self, lane: Lane, needed: bytes) -> bool:
         """Whether nothing that is put into the lane now can be durable without it."""
         claim = self._pending[needed]
-        return (claim.lane is lane and lane.goes_with(claim.pack)) or needed in self._directory
+        return (claim.lane is lane and lane.goes_with(claim.pack)) or self._relies_on(needed)
 
     def _put_block(
         self, lane: Lane, stored: Bytes, codec: Codec, members: tuple[Member, ...]

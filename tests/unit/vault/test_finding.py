@@ -155,7 +155,7 @@ def test_what_is_nowhere_costs_few_requests(
     assert requests(traced) <= 2
 
 
-def test_a_session_that_only_writes_asks_once(copy: MemoryStore, new_vault: NewVault) -> None:
+def test_a_session_that_only_writes_asks_twice(copy: MemoryStore, new_vault: NewVault) -> None:
     traced = Trace(copy)
     vault = new_vault(traced, remote=True)
     vault.directory.refresh()
@@ -163,7 +163,7 @@ def test_a_session_that_only_writes_asks_once(copy: MemoryStore, new_vault: NewV
     with vault.writer() as writer:
         for number in range(500):
             writer.put_bytes(b"another %d" % number)
-    assert requests(traced) == 2  # the listing of the packs, and the pack
+    assert requests(traced) == 3  # what is condemned, the packs, and the new pack
 
 
 def small_files(random_bytes: RandomBytes, number: int) -> list[bytes]:
