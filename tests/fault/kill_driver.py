@@ -201,10 +201,16 @@ def _arm_operation(name: str, point: str, countdown: Countdown) -> None:
 
 
 class Theatre:
-    """One command on its stage, again and again."""
+    """One command on its stage, again and again.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        job: What to do.
+        notes: A folder where it is noted what somebody was told; that of the job without.
+    """
+
+    def __init__(self, job: Job, notes: Path | None = None) -> None:
         self.job = job
+        self.notes = (notes or Path(job.folder)) / "acknowledged"
         self.folder = Path(job.folder)
         self.stage = Stage(self.folder / "stage", elsewhere=job.elsewhere)
         self.numbers = itertools.count()
@@ -248,13 +254,13 @@ class Theatre:
     def reset(self) -> None:
         """The stage as it was, and nobody was told anything."""
         self.stage.reset()
-        (self.folder / "acknowledged").unlink(missing_ok=True)
+        self.notes.unlink(missing_ok=True)
 
     def act(self) -> None:
         """Do the command."""
 
         def acknowledge(ack: Ack) -> None:
-            with (self.folder / "acknowledged").open("a") as file:
+            with self.notes.open("a") as file:
                 file.write(json.dumps(ack) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -264,7 +270,7 @@ class Theatre:
     def acknowledged(self) -> list[Ack]:
         """What somebody was told."""
         with contextlib.suppress(FileNotFoundError):
-            lines = (self.folder / "acknowledged").read_text().split("\n")[:-1]
+            lines = self.notes.read_text().split("\n")[:-1]
             return [json.loads(line) for line in lines]
         return []
 

@@ -19,7 +19,15 @@ from pathlib import Path
 
 from thence.errors import DataDamaged, InternalError, InvalidInput, StorageError
 
-__all__ = ["SCHEMA_VERSION", "connect", "empty", "replace", "translated"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "connect",
+    "copy_in_memory",
+    "empty",
+    "is_full",
+    "replace",
+    "translated",
+]
 
 SCHEMA_VERSION = 5
 """Of schema.sql, of what `ingest` makes of a record, and of the records that it knows."""
@@ -31,7 +39,6 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT
 _LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 
-_PERHAPS_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 # SQLite needs some pages at a time, so less than this is nothing.
 _NO_ROOM = 256 * 1024
 
@@ -61,7 +68,7 @@ def translated(about: str) -> Iterator[None]:
                 hint="Rebuild it: thence index rebuild",
                 about=about,
             ) from error
-        if code in _PERHAPS_FULL and _is_full(about):
+        if _tells_full(error, about):
             raise StorageError(
                 "the disk is full",
                 why=f"There is no room for the index: {error}.",
@@ -84,7 +91,12 @@ def translated(about: str) -> Iterator[None]:
         ) from error
 
 
-def _is_full(path: str) -> bool:
+def _tells_full(error: sqlite3.Error, path: str) -> bool:
+    code = _primary_code(error)
+    return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _has_no_room(path))
+
+
+def _has_no_room(path: str) -> bool:
     try:
         return shutil.disk_usage(Path(path).parent).free < _NO_ROOM
     except OSError:
@@ -141,8 +153,24 @@ def _is_not_writable(error: OSError) -> bool:
     cause = error.__cause__
     if not isinstance(cause, sqlite3.Error):
         return False
-    code = _primary_code(cause)
-    return code in _NOT_WRITABLE or (code in _PERHAPS_FULL and _is_full(str(error.about)))
+    return _primary_code(cause) in _NOT_WRITABLE or is_full(error)
+
+
+def is_full(error: StorageError) -> bool:
+    """Whether the index failed because there is no room on the disk."""
+    cause = error.__cause__
+    return isinstance(cause, sqlite3.Error) and _tells_full(cause, str(error.about))
+
+
+def copy_in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """An index in memory with what another one holds."""
+    copied = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+    try:
+        connection.backup(copied)
+    except BaseException:
+        copied.close()
+        raise
+    return copied
 
 
 def _in_memory() -> sqlite3.Connection:

@@ -128,6 +128,18 @@ class Index:
         with self._lock, self._translated():
             self._connection.close()
 
+    def go_on_in_memory(self) -> None:
+        """Leave the file as it is, and go on in memory with what is in it.
+
+        Raises:
+            DataDamaged: The file is damaged.
+            StorageError: It cannot be read.
+        """
+        with self._lock, self._translated():
+            copied = opening.copy_in_memory(self._connection)
+            self._connection.close()
+            self._connection, self._is_in_file = copied, False
+
     def __enter__(self) -> Self:
         return self
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from thence.errors import DataDamaged, NotFound
+from thence.errors import DataDamaged, NotFound, StorageError
+from thence.index.connection import is_full
 from thence.index.covering import begin, catch_up, cover
 from thence.index.database import Index, ReadWaiting
 from thence.index.discovery import Journal, Logs, Looked, follow, is_followable, walk
@@ -89,6 +90,13 @@ def refresh(
     """
     sources = _Sources(logs, journal, read_content, outbox, checkpoints)
     try:
+        return _refresh(index, sources, clock, full=full)
+    except StorageError as error:
+        if index.in_memory or not is_full(error):
+            raise
+        # What is kept must be within reach on a full disk: there is no other way to make room.
+        _log.warning("there is no room for the index %s; using memory", index.path)
+        index.go_on_in_memory()
         return _refresh(index, sources, clock, full=full)
     except DataDamaged as error:
         if full:
