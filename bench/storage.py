@@ -9,32 +9,23 @@ nothing waits for the disk; what is given back is compared byte for byte when th
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.contenders import CONTENDERS, Contender, environment_of
 from bench.measured import CommandFailed, Measured, bare, measure
 from bench.peers import PeerMissing
+from bench.report import FOLDER, Report, circumstances
 from bench.storage_table import Sample, goals, markdown, rows
 from bench.workloads import WORKLOADS, made
 
-ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 GROUPS = ("big", "csv", "files", "model", "parquet")
 SELDOM = ("git-lfs", "oxen")  # slow: once, when the others are done
-
-
-class Report(NamedTuple):
-    """What a benchmark shows, and all that it found."""
-
-    rows: list[dict[str, Any]]
-    document: dict[str, Any]
 
 
 class Round:
@@ -179,7 +170,7 @@ def run(arguments: Sequence[str] = ()) -> Report:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="make the workloads smaller")
     parser.add_argument("--only", default="", help="tools and workloads, with commas")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".bench")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args(arguments)
     only = [name for name in given.only.split(",") if name]
     for name in only:
@@ -190,7 +181,6 @@ def run(arguments: Sequence[str] = ()) -> Report:
     bench = Bench(given.folder.resolve(), given.scale)
     bench.folder.mkdir(parents=True, exist_ok=True)
     tools, versions = _there(tools, environment_of(bench.folder))
-    begun = time.time()
     for number in range(1, given.rounds + 1):
         often = [name for name in tools if name not in SELDOM]
         seldom = [name for name in tools if name in SELDOM and number == 1]
@@ -201,8 +191,7 @@ def run(arguments: Sequence[str] = ()) -> Report:
                     turn = (number - 1) % len(some)
                     Round(bench, group, number, some[turn:] + some[:turn]).go()
     document = {
-        "measured": time.strftime("%Y-%m-%d", time.gmtime(begun)),
-        "machine": _machine(),
+        **circumstances(),
         "scale": given.scale,
         "rounds": given.rounds,
         "versions": versions,
@@ -223,17 +212,6 @@ def _there(names: Sequence[str], environment: dict[str, str]) -> tuple[list[str]
         except PeerMissing as error:
             print(f"LEFT OUT: {error}", file=sys.stderr, flush=True)
     return [name for name in names if name in versions], versions
-
-
-def _machine() -> dict[str, Any]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-        "memory_gb": round(memory / 1e9, 1),
-        "load": round(os.getloadavg()[2], 1),
-    }
 
 
 def _sizes(bench: Bench, group: str) -> list[int]:

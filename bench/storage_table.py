@@ -180,9 +180,10 @@ def _cell(
 
 def median(samples: Sequence[Sample]) -> Sample:
     """Each number on its own: the median of what the rounds gave."""
-    first = samples[0]
-    numbers = [statistics.median(one[at] for one in samples) for at in range(4, 9)]
-    return first._replace(
-        wall_s=numbers[0], cpu_s=numbers[1], rss_bytes=int(numbers[2]),
-        stored_bytes=int(numbers[3]), new_bytes=int(numbers[4]),
-    )  # fmt: skip
+    return samples[0]._replace(
+        wall_s=statistics.median(one.wall_s for one in samples),
+        cpu_s=statistics.median(one.cpu_s for one in samples),
+        rss_bytes=int(statistics.median(one.rss_bytes for one in samples)),
+        stored_bytes=int(statistics.median(one.stored_bytes for one in samples)),
+        new_bytes=int(statistics.median(one.new_bytes for one in samples)),
+    )
