@@ -21,8 +21,8 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_stage import Ack, prove
-from kill_driver import Theatre, in_child
 from kill_driver import Job as KillJob
+from kill_driver import Theatre, in_child
 
 from thence.errors import ThenceError
 from thence.formats import registry
