@@ -58,6 +58,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "outbox": Entry("sharing", "outbox", "What waits in this clone to be pushed."),
     },
     "Look after": {
+        "check": Entry("checking", "check", "Check that everything is there and whole."),
+        "repair": Entry("checking", "repair", "Heal what is damaged or lost from other stores."),
         "rm": Entry("removing", "rm", "Remove versions or runs."),
         "index": Entry("indexing", "index", "The index: its state, and how to rebuild it."),
     },

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from thence.execution.site import Site
 from thence.index.views import RunDetail, VersionDetail
+from thence.model.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from thence.execution.checking import Diagnosis, Repaired
     from thence.execution.removing import Removal, Undone
 
 __all__ = ["Upkeep"]
@@ -20,6 +22,47 @@ class Upkeep:
     """
 
     site: Site
+
+    def check(
+        self, *, deep: bool = False, others: Sequence[str] = (), progress: Progress = silent
+    ) -> "Diagnosis":
+        """Check that everything is there and as it was written; nothing is changed.
+
+        Args:
+            deep: Read every byte that is kept.
+            others: URLs or folders that hold the same project, to compare with and to heal from; a
+                clone or mirror looks at its home where something is damaged.
+            progress: Is told of packs and bytes so far, and of all bytes.
+
+        Raises:
+            InvalidInput: Not a URL of a store, or one of another project.
+            NotFound: There is no project at one of them.
+            StorageError: A store failed.
+            Denied: A store may not be read.
+        """
+        from thence.execution import checking
+
+        return checking.check_site(self.site, deep=deep, others=others, progress=progress)
+
+    def repair(
+        self, *, others: Sequence[str] = (), dry_run: bool = False, progress: Progress = silent
+    ) -> "Repaired":
+        """Heal what is damaged or lost, from stores that hold the same project.
+
+        Args:
+            others: Their URLs or folders; a clone or mirror takes its home if none is given.
+            dry_run: Only find out what would be healed.
+            progress: Is told of packs and bytes so far, and of all bytes.
+
+        Raises:
+            InvalidInput: Not a URL of a store, or one of another project.
+            NotFound: There is no project at one of them.
+            StorageError: A store failed; repeat it to go on.
+            Denied: A store may not be read, or this one not be written to.
+        """
+        from thence.execution import checking
+
+        return checking.repair_site(self.site, others=others, dry_run=dry_run, progress=progress)
 
     def plan_removal(
         self, refs: Sequence[str] = (), *, artifacts: Sequence[str] = ()
