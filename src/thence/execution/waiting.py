@@ -15,9 +15,14 @@ from thence.model.records import (
     AliasMove,
     ArtifactEdit,
     Entry,
+    Erasure,
+    ErasureLifted,
+    Restored,
     RunEdit,
     RunOpened,
+    RunRestored,
     RunSealed,
+    RunTombstone,
     Tombstone,
     Verdict,
     Version,
@@ -35,7 +40,8 @@ class WaitingItem(NamedTuple):
 
     Attributes:
         ref: What to call it: `data@local.1`, `data@champion`, `run:ab12…`.
-        kind: `version`, `alias`, `edit`, `deletion`, `run`, `verdict` or `unknown`.
+        kind: `version`, `alias`, `edit`, `deletion`, `restoration`, `run`, `verdict`, `erasure` or
+            `unknown`.
         text: What it says, in short.
         at: When it was made.
         target: Of an alias: the version that it was moved to.
@@ -163,6 +169,14 @@ def _described(site: Site, entry: Entry, log: str, number: int) -> tuple[str, st
             return str(edit.artifact), "edit", ", ".join(_changed(edit)) or "nothing"
         case Tombstone() as stone:
             return _ref_of(site, stone.version), "deletion", stone.reason
+        case Restored() as back:
+            return _ref_of(site, back.version), "restoration", back.reason or "there again"
+        case RunTombstone() as stone:
+            return _run_ref(stone.run), "deletion", stone.reason
+        case RunRestored() as back:
+            return _run_ref(back.run), "restoration", back.reason or "there again"
+        case Erasure() | ErasureLifted() as erasure:
+            return log, "erasure", erasure.reason
         case RunOpened() as opened:
             return _run_ref(opened.run), "run", " ".join(opened.command)
         case RunSealed() as sealed:

@@ -6,7 +6,14 @@ from thence.errors import InvalidInput, NotFound
 from thence.model.ids import Digest
 from thence.model.names import Alias, SelectorKind, VersionRef
 from thence.model.numbers import label, local
-from thence.model.records import AliasMove, Entry, Tombstone, Version, decode_entry
+from thence.model.records import (
+    AliasMove,
+    Entry,
+    Restored,
+    Tombstone,
+    Version,
+    decode_entry,
+)
 from thence.vault.logs import Logs, alias_log, edits_log, versions_log
 
 __all__ = ["Chosen", "choose"]
@@ -27,10 +34,10 @@ class Chosen(NamedTuple):
 def choose(logs: Logs, ref: VersionRef) -> Chosen:
     """The version that a ref names; its path is not looked at.
 
-    Deleted versions are passed over by `latest`, `~N` and digests, as an index does.
+    Removed versions are passed over by `latest`, `~N` and digests, as an index does.
 
     Raises:
-        NotFound: There is none.
+        NotFound: There is none, or it was removed.
         InvalidInput: A digest is that of several contents.
         DataDamaged: An entry cannot be read.
     """
@@ -53,6 +60,27 @@ def choose(logs: Logs, ref: VersionRef) -> Chosen:
             why=f"The latest one is {label(tail)}." if tail else "There is no such artifact.",
             about=str(ref),
         )
+    if (stone := _tombstones(logs, ref).get(found.entry.digest)) is not None:
+        assert isinstance(stone.record, Tombstone)
+        raise NotFound(
+            f"{ref.artifact}@{label(found.number)} was removed",
+            why=f"{stone.by} removed it on {stone.at:%Y-%m-%d}: {stone.record.reason}",
+            hint="It can be undone there, as long as its content was not collected.",
+            about=str(ref),
+        )
+    return found
+
+
+def _tombstones(logs: Logs, ref: VersionRef) -> dict[Digest, Entry]:
+    """The removed versions, with the entries that say so."""
+    found: dict[Digest, Entry] = {}
+    for _, data in logs.after(edits_log(ref.artifact), 0):
+        entry = decode_entry(data)
+        match entry.record:
+            case Tombstone(version=version):
+                found.setdefault(version, entry)
+            case Restored(version=version):
+                found.pop(version, None)
     return found
 
 
@@ -65,16 +93,12 @@ def _numbered(logs: Logs, ref: VersionRef, number: int) -> Chosen | None:
 
 
 def _all(logs: Logs, ref: VersionRef) -> list[Chosen]:
-    """The versions that are not deleted, the latest first."""
-    deleted = set()
-    for _, data in logs.after(edits_log(ref.artifact), 0):
-        record = decode_entry(data).record
-        if isinstance(record, Tombstone):
-            deleted.add(record.version)
+    """The versions that are not removed, the latest first."""
+    removed = _tombstones(logs, ref)
     found = []
     for number, data in logs.after(versions_log(ref.artifact), 0):
         entry = decode_entry(data)
-        if isinstance(entry.record, Version) and entry.digest not in deleted:
+        if isinstance(entry.record, Version) and entry.digest not in removed:
             found.append(Chosen(number, entry, entry.record))
     return found[::-1]
 

@@ -16,7 +16,15 @@ from thence.errors import AlreadyExists, DataDamaged, NotFound
 from thence.model.ids import Digest
 from thence.model.names import Alias, ArtifactName
 from thence.model.numbers import is_local
-from thence.model.records import AliasMove, Entry, Tombstone, Version, VersionEdit, decode_entry
+from thence.model.records import (
+    AliasMove,
+    Entry,
+    Restored,
+    Tombstone,
+    Version,
+    VersionEdit,
+    decode_entry,
+)
 from thence.store.base import Store
 from thence.vault.logs import entry_key
 from thence.vault.outbox import Outbox
@@ -236,7 +244,9 @@ def drop(clone: Vault, log: str, number: int) -> int:
             edits = f"{log}edits"
             for waiting in waiting_in(clone, edits):
                 record = waiting.entry.record
-                if isinstance(record, VersionEdit | Tombstone) and record.version == entry.digest:
+                if not isinstance(record, VersionEdit | Tombstone | Restored):
+                    continue
+                if record.version == entry.digest:
                     outbox.remove(edits, waiting.number)
                     gone += 1
         outbox.remove(log, number)

@@ -13,16 +13,19 @@ from thence.model.ids import Digest, RunId
 from thence.model.names import ArtifactName, VersionRef
 from thence.model.records import (
     Entry,
+    Restored,
     Version,
     VersionEdit,
     decode_entry,
     encode_entry_bytes,
 )
 from thence.vault.choosing import Chosen, choose
+from thence.vault.erasures import erased
 from thence.vault.journal import Announced
 from thence.vault.logs import Appended, edits_log, run_log, versions_log
 from thence.vault.mirroring import Progress
 from thence.vault.references import RootKind, roots_of
+from thence.vault.removals import Removals
 from thence.vault.transfer import Transferred, transfer
 from thence.vault.vault import Vault
 
@@ -77,8 +80,8 @@ def import_versions(
 ) -> Imported:
     """Bring versions of another project into this one, with the runs that made them.
 
-    A version that is here already, by the digest of its record, is left alone; so all of this may
-    be repeated. Edits of the versions and the entries of the runs are copied whole, and are known
+    A version that is here already, by the digest of its record, is left alone, and is restored
+    where it was removed here; so all of this may be repeated. Edits of the versions and the entries of the runs are copied whole, and are known
     by their ids.
 
     Args:
@@ -105,6 +108,9 @@ def import_versions(
         _check_name(target, one.version)
     runs = dict.fromkeys(one.version.run for one in ordered if one.version.run is not None)
     run_entries = {run: list(_entries(source, run_log(run))) for run in runs}
+    # A run that was removed there may have lost what it read, and does not come along.
+    removed = Removals(one.entry.record for some in run_entries.values() for one in some)
+    run_entries = {run: some for run, some in run_entries.items() if run not in removed}
     edits = {name: _edits(source, name, unique) for name in _names(ordered)}
     done = _copy_content(
         source, target, ordered, [*run_entries.values(), *edits.values()], progress
@@ -122,6 +128,7 @@ def import_versions(
         appended += [] if entry is None else [entry]
     for name, found in edits.items():
         appended += _append_entries(target, edits_log(name), found)
+        appended += _restore(target, name, unique, by=by)
     versions = []
     for one in chosen:
         number, is_new = numbers[one.entry.digest]
@@ -154,6 +161,23 @@ def _edits(source: Vault, name: ArtifactName, unique: dict[Digest, Chosen]) -> l
     ]
 
 
+def _restore(
+    target: Vault, name: ArtifactName, unique: dict[Digest, Chosen], *, by: str
+) -> list[Appended]:
+    """Undo that versions were removed here: who imports them wants them, and they are whole."""
+    log = edits_log(name)
+    removed = Removals(one.entry.record for one in _entries(target, log))
+    again = [
+        one.entry.digest
+        for one in unique.values()
+        if one.version.artifact == name and one.entry.digest in removed
+    ]
+    return [
+        target.append(log, Restored(version=digest, reason="imported again"), by=by)
+        for digest in again
+    ]
+
+
 def _copy_content(
     source: Vault,
     target: Vault,
@@ -164,7 +188,8 @@ def _copy_content(
     entries = [one.entry for one in versions]
     entries += [one.entry for some in others for one in some]
     roots = roots_of(entries).roots
-    done = transfer(source, target, roots, progress=progress, foreign=True)
+    without = erased(source) | erased(target)
+    done = transfer(source, target, roots, progress=progress, foreign=True, without=without)
     for root in roots:
         if root.kind is not RootKind.CONTENT:
             target.hint(root.digest, done.packs)

@@ -1,23 +1,18 @@
-"""Mirroring: entries of one vault's logs copied to the same places of another, content first.
+"""Mirroring: how far one vault's logs are behind those of another of the same project.
 
-What clones, mirrors and homes that move are made of. A log in the target is at any time a beginning
-of the log in the source, byte for byte, and what it names is there.
+What clones, mirrors and homes that move are made of; `thence.vault.copying` does the copying. A log
+in the target is at any time a beginning of the log in the source, byte for byte.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import groupby, islice
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from thence.errors import AlreadyExists, DataDamaged, InvalidInput, NotFound
-from thence.model.records import Entry, decode_entry
-from thence.vault.checkpoints import MIN_ENTRIES
 from thence.vault.layout import PROJECT, read_project
-from thence.vault.logs import entry_key
-from thence.vault.references import roots_of
-from thence.vault.transfer import transfer
+from thence.vault.logs import ERASURES, entry_key
 from thence.vault.vault import Vault
 
 __all__ = [
@@ -27,11 +22,8 @@ __all__ = [
     "adopt",
     "at_once",
     "behind",
-    "complete",
-    "copy_content",
+    "diverged",
     "follow",
-    "mark_partial",
-    "mirror_entries",
     "place",
     "rank",
     "same_project",
@@ -43,11 +35,6 @@ _log = logging.getLogger(__name__)
 Progress: TypeAlias = Callable[[int, int], None]
 
 _EVERYTHING = ("refs/",)
-# Entries that are in memory at the same time, and at most as many are read twice after a crash.
-_BATCH = 10_000
-_PARTIAL = "partial.json"
-# Entries of checkpoints that are kept until they are written, some 700 bytes each.
-_MOST_IN_MEMORY = 200_000
 _REMOTE_WORKERS = 16
 _LOCAL_WORKERS = 4
 
@@ -95,13 +82,6 @@ class Mirrored(NamedTuple):
             tuple(sorted({*self.damaged, *other.damaged})),
             self.unknown + other.unknown,
         )
-
-
-class _Found(NamedTuple):
-    log: str
-    number: int
-    data: bytes
-    entry: Entry
 
 
 def at_once(work: Callable[[T], object], items: Sequence[T], *vaults: Vault) -> None:
@@ -166,7 +146,12 @@ def adopt(source: Vault, target: Vault) -> None:
 
 
 def rank(log: str) -> int:
-    """In which order logs are written: what names others comes after them."""
+    """In which order logs are written: what names others comes after them.
+
+    What says that content is not needed comes before what would need it.
+    """
+    if log == ERASURES:
+        return -2
     if log.startswith("refs/artifacts/"):
         return 1 if log.endswith("/@edits") else 0
     return 3 if log.startswith("refs/aliases/") else 2
@@ -224,145 +209,6 @@ def follow(source: Vault, target: Vault, logs: Iterable[str]) -> list[Span]:
     return spans
 
 
-def mirror_entries(
-    source: Vault,
-    target: Vault,
-    spans: Iterable[Span],
-    *,
-    with_content: Callable[[str, Entry], bool] = lambda log, entry: True,
-    progress: Progress = lambda contents, size: None,
-) -> Mirrored:
-    """Copy entries with the content that they refer to.
-
-    Args:
-        source: Where from.
-        target: Where to.
-        spans: Which entries.
-        with_content: Tells whether the content that an entry refers to is wanted.
-        progress: Is told contents and bytes done so far.
-
-    Raises:
-        DataDamaged: The target has other entries at these places.
-        StorageError: A store failed; what was copied by then is used by the next try.
-        Denied: A store may not be read, or not be written to.
-    """
-    total = Mirrored()
-    damaged: dict[str, str] = {}
-    ordered = sorted(spans, key=lambda span: (rank(span.log), span.log))
-    known = _in_checkpoints(source, ordered)
-    for batch in _batches(ordered):
-        _check(source, target, batch)
-        left = [span for span in batch if span.log not in damaged]
-        found = _read(source, left, known, damaged)
-        whole, done = _with_their_content(
-            source,
-            target,
-            found,
-            damaged,
-            with_content=with_content,
-            progress=_after(total, progress),
-        )
-        total = total.plus(done)
-        _write(source, target, whole)
-        total = total._replace(entries=total.entries + len(whole))
-    return total._replace(damaged=tuple(sorted(damaged.values())))
-
-
-def _with_their_content(
-    source: Vault,
-    target: Vault,
-    found: list[_Found],
-    damaged: dict[str, str],
-    *,
-    with_content: Callable[[str, Entry], bool],
-    progress: Progress,
-) -> tuple[list[_Found], Mirrored]:
-    """Copy the content of entries; those whose content is missing end their logs, others go on."""
-    entries = [one.entry for one in found if with_content(one.log, one.entry)]
-    try:
-        return found, copy_content(source, target, entries, progress=progress)
-    except (NotFound, DataDamaged) as error:
-        if len(found) == 1:
-            damaged[found[0].log] = entry_key(found[0].log, found[0].number)
-            _log.warning("%s cannot be copied: %s", damaged[found[0].log], error.what)
-            return [], Mirrored()
-    middle = len(found) // 2
-    whole, done = [], Mirrored()
-    for half in (found[:middle], found[middle:]):
-        left = [one for one in half if one.log not in damaged]
-        copied, more = _with_their_content(
-            source,
-            target,
-            left,
-            damaged,
-            with_content=with_content,
-            progress=_after(done, progress),
-        )
-        whole += copied
-        done = done.plus(more)
-    return whole, done
-
-
-def _after(so_far: Mirrored, progress: Progress) -> Progress:
-    return lambda contents, size: progress(so_far.contents + contents, so_far.size_bytes + size)
-
-
-def copy_content(
-    source: Vault,
-    target: Vault,
-    entries: Sequence[Entry],
-    *,
-    progress: Progress = lambda contents, size: None,
-) -> Mirrored:
-    """Copy the content that entries refer to.
-
-    Raises:
-        NotFound: Neither vault has a content.
-        DataDamaged: A content is damaged.
-        StorageError: A store failed.
-        Denied: A store may not be read, or not be written to.
-    """
-    roots = roots_of(entries)
-    if not roots.roots:
-        return Mirrored(unknown=len(roots.unknown))
-    done = transfer(source, target, roots.roots, progress=progress)
-    return Mirrored(0, done.contents, done.size_bytes, done.sent_bytes, (), len(roots.unknown))
-
-
-def mark_partial(target: Vault) -> None:
-    """Note, before entries are mirrored without their content, that some are.
-
-    Raises:
-        StorageError: The store failed.
-        Denied: It may not be written to.
-    """
-    with suppress(AlreadyExists):
-        target.store.create(_PARTIAL, [b"{}"])
-
-
-def complete(
-    source: Vault, target: Vault, *, progress: Progress = lambda contents, size: None
-) -> Mirrored:
-    """Copy the content of all entries of a target that was a part; nothing to do for any other.
-
-    Raises:
-        NotFound: The source lacks a content.
-        DataDamaged: An entry or content is damaged.
-        StorageError: A store failed.
-        Denied: A store may not be read, or not be written to.
-    """
-    total = Mirrored()
-    if target.store.head(_PARTIAL) is None:
-        return total
-    everything = target.numbered.read_many(target.numbered.all())
-    while batch := list(islice(everything, _BATCH)):
-        entries = [decode_entry(data) for _, _, data in batch if data is not None]
-        done = copy_content(source, target, entries, progress=_after(total, progress))
-        total = total.plus(done._replace(unknown=0))
-    target.store.delete(_PARTIAL)
-    return total
-
-
 def place(source: Vault, target: Vault, log: str, number: int, data: bytes) -> None:
     """Put an entry at its place in the target; nothing to do where it is there.
 
@@ -375,91 +221,11 @@ def place(source: Vault, target: Vault, log: str, number: int, data: bytes) -> N
         target.store.create(entry_key(log, number), [data])
     except AlreadyExists:
         if target.numbered.read(log, number) != data:
-            raise _diverged(source, target, log, number) from None
+            raise diverged(source, target, log, number) from None
 
 
-def _batches(spans: Iterable[Span]) -> Iterator[list[Span]]:
-    batch: list[Span] = []
-    size = 0
-    for log, begin, last in spans:
-        after = begin
-        while after < last:
-            end = min(last, after + _BATCH - size)
-            batch.append(Span(log, after, end))
-            size += end - after
-            after = end
-            if size >= _BATCH:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _check(source: Vault, target: Vault, spans: Sequence[Span]) -> None:
-    """See that the last entries that both should have are the same: one request for each log."""
-    common = [(span.log, span.after) for span in spans if span.after]
-    both = zip(source.numbered.read_many(common), target.numbered.read_many(common), strict=True)
-    for (log, number, theirs), (_, _, mine) in both:
-        if theirs != mine:
-            raise _diverged(source, target, log, number)
-
-
-def _in_checkpoints(source: Vault, spans: Sequence[Span]) -> dict[tuple[str, int], bytes]:
-    """Entries of the spans that need not be read one by one, where there are many."""
-    count = sum(span.last - span.after for span in spans)
-    if source.checkpoints is None or not MIN_ENTRIES <= count <= _MOST_IN_MEMORY:
-        return {}
-    wanted = {span.log: span for span in spans}
-    found = {}
-    for log, number, data in source.checkpoints.entries():
-        span = wanted.get(log)
-        if data is not None and span is not None and span.after < number <= span.last:
-            found[log, number] = data
-    return found
-
-
-def _read(
-    source: Vault,
-    spans: Sequence[Span],
-    known: Mapping[tuple[str, int], bytes],
-    damaged: dict[str, str],
-) -> list[_Found]:
-    """The entries of the spans; where one cannot be read, its log ends before it."""
-    wanted = [(log, number) for log, after, last in spans for number in range(after + 1, last + 1)]
-    others = source.numbered.read_many(place for place in wanted if place not in known)
-    found = []
-    for log, number in wanted:
-        data = known[log, number] if (log, number) in known else next(others)[2]
-        if log in damaged:
-            continue
-        entry = None if data is None else _readable(data)
-        if data is None or entry is None:
-            damaged[log] = entry_key(log, number)
-        else:
-            found.append(_Found(log, number, data, entry))
-    return found
-
-
-def _readable(data: bytes) -> Entry | None:
-    try:
-        return decode_entry(data)
-    except DataDamaged:
-        return None
-
-
-def _write(source: Vault, target: Vault, found: Sequence[_Found]) -> None:
-    """Each log in the order of its numbers, several logs at a time, by their ranks."""
-
-    def write(log: tuple[_Found, ...]) -> None:
-        for one in log:
-            place(source, target, one.log, one.number, one.data)
-
-    for _, same_rank in groupby(found, key=lambda one: rank(one.log)):
-        logs = [tuple(log) for _, log in groupby(same_rank, key=lambda one: one.log)]
-        at_once(write, logs, target)
-
-
-def _diverged(source: Vault, target: Vault, log: str, number: int) -> DataDamaged:
+def diverged(source: Vault, target: Vault, log: str, number: int) -> DataDamaged:
+    """That two vaults have different entries in one place."""
     key = entry_key(log, number)
     return DataDamaged(
         f"{target.store.url} and {source.store.url} have different entries {key}",

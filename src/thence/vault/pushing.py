@@ -1,7 +1,8 @@
 """Pushing: what waits in the outbox of a clone goes home and gets its numbers there.
 
-Content first, a hint in the journal for all, then the entries: versions, edits, runs, aliases. An
-entry leaves the outbox when it is in the mirrored log. So a push that was cut anywhere is simply
+Content first, a hint in the journal for all, then the entries: versions, edits, runs, aliases. The
+content of what was removed before it got home stays here, so its tombstone goes first. An entry
+leaves the outbox when it is in the mirrored log. So a push that was cut anywhere is simply
 repeated: what got through before is found by its id.
 """
 
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from thence.errors import Conflict
 from thence.model.ids import Digest
-from thence.model.records import AliasMove, Tombstone, VersionEdit
+from thence.model.records import AliasMove, Entry, Restored, Tombstone, VersionEdit, decode_entry
 from thence.vault.conflicts import (
     Conflicting,
     ConflictingVersions,
@@ -21,6 +22,8 @@ from thence.vault.conflicts import (
     outbox_of,
     waiting_in,
 )
+from thence.vault.copying import mark_partial, mirror_entries
+from thence.vault.erasures import erased
 from thence.vault.journal import Announced
 from thence.vault.logs import versions_of
 from thence.vault.mirroring import (
@@ -28,13 +31,12 @@ from thence.vault.mirroring import (
     Progress,
     at_once,
     follow,
-    mark_partial,
-    mirror_entries,
     place,
     rank,
     same_project,
 )
 from thence.vault.references import Root, RootKind, roots_of
+from thence.vault.removals import Removals, edits_of, whole
 from thence.vault.settling import Numbered, Settled, settle
 from thence.vault.transfer import Transferred, transfer
 from thence.vault.turn import turn
@@ -76,6 +78,12 @@ class _Queue(NamedTuple):
 
     log: str
     entries: tuple[WaitingEntry, ...]
+
+    @property
+    def rank(self) -> int:
+        """In which order it goes: nobody may see a version whose content was left out."""
+        removes = any(isinstance(one.entry.record, Tombstone) for one in self.entries)
+        return -1 if removes and self.log.endswith("/@edits") else rank(self.log)
 
 
 def push(
@@ -168,8 +176,7 @@ class _Push:
 
     def _send(self, queues: list[_Queue]) -> None:
         self._lost_race = False
-        entries = [one.entry for queue in queues for one in queue.entries]
-        found = roots_of(entries)
+        found = roots_of(self._needed(queues))
         hints: list[Callable[[], None]] = []
         if found.roots:
             so_far = self._sent
@@ -180,6 +187,7 @@ class _Push:
                 progress=lambda contents, size: self._progress(
                     so_far.contents + contents, so_far.size_bytes + size
                 ),
+                without=erased(self._clone) | erased(self._home),
             )
             self._sent = Transferred(
                 so_far.contents + done.contents,
@@ -196,10 +204,29 @@ class _Push:
             for start in range(0, len(announced), _ANNOUNCED_AT_ONCE)
         ]
         at_once(lambda write: write(), hints, self._home)
-        for _, same_rank in groupby(queues, key=lambda queue: rank(queue.log)):
+        queues.sort(key=lambda queue: queue.rank)
+        for _, same_rank in groupby(queues, key=lambda queue: queue.rank):
             at_once(self._append, list(same_rank), self._home)
             if self._lost_race:
                 return  # what follows may name what is not there yet
+
+    def _needed(self, queues: list[_Queue]) -> list[Entry]:
+        """The entries whose content the home needs: not of what was removed, but of what came back.
+
+        Of a version that was removed and restored here, the home may have collected the content.
+        """
+        logs = self._clone.logs
+        removals = Removals()
+        for log in dict.fromkeys(edits_of(queue.log) or queue.log for queue in queues):
+            if log.startswith(("refs/artifacts/", "refs/runs/")):
+                for _, data in logs.after(log, 0):
+                    removals.tell(decode_entry(data).record)
+        return [
+            entry
+            for queue in queues
+            for one in queue.entries
+            for entry in whole(logs, queue.log, one.entry, removals)
+        ]
 
     def _hints(self, roots: tuple[Root, ...], packs: tuple[bytes, ...]) -> list[Callable[[], None]]:
         lists = [root.digest for root in roots if root.kind is not RootKind.CONTENT]
@@ -263,4 +290,5 @@ def _queues(clone: Vault) -> list[_Queue]:
 def _named(one: WaitingEntry) -> Digest | None:
     """The version that an entry is about, where it makes no sense without it."""
     record = one.entry.record
-    return record.version if isinstance(record, VersionEdit | Tombstone | AliasMove) else None
+    about = VersionEdit | Tombstone | Restored | AliasMove
+    return record.version if isinstance(record, about) else None

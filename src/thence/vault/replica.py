@@ -9,6 +9,7 @@ from thence.errors import AlreadyExists, Conflict, DataDamaged, InvalidInput, No
 from thence.model import codec
 from thence.store.base import Store
 from thence.store.open import PROBES
+from thence.vault.copying import mirror_entries
 from thence.vault.layout import (
     FEATURES,
     MIRROR,
@@ -17,7 +18,7 @@ from thence.vault.layout import (
     mirror_of,
     read_project,
 )
-from thence.vault.mirroring import Mirrored, Progress, behind, mirror_entries
+from thence.vault.mirroring import Mirrored, Progress, behind
 from thence.vault.vault import Vault
 
 __all__ = ["CLAIM", "found_home", "mirror"]

@@ -6,17 +6,14 @@ from thence.model.names import VersionRef
 from thence.model.records import ArtifactEdit, Entry, VersionEdit
 from thence.vault.choosing import Chosen, choose
 from thence.vault.conflicts import Conflicting, list_conflicts, outbox_of
+from thence.vault.copying import complete, copy_content, mark_partial, mirror_entries
 from thence.vault.logs import edits_log, run_log
 from thence.vault.mirroring import (
     Mirrored,
     Progress,
     adopt,
     behind,
-    complete,
-    copy_content,
     follow,
-    mark_partial,
-    mirror_entries,
     tails,
 )
 from thence.vault.settling import Numbered, settle

@@ -7,7 +7,7 @@ it may have been deleted, or was never meant for others.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -88,6 +88,7 @@ def transfer(
     progress: Callable[[int, int], None] = lambda contents, size: None,
     workers: int | None = None,
     foreign: bool = False,
+    without: Collection[Digest] = (),
 ) -> Transferred:
     """Copy what the roots need and the target does not have.
 
@@ -104,6 +105,7 @@ def transfer(
         workers: How many reads go on at the same time; 4, or 16 where a bucket takes part.
         foreign: The source is another project, whose word is not taken for what cannot be verified
             piece by piece: contents of several chunks are read whole, and cut again.
+        without: Contents that are not copied, nor what only they refer to: they were erased.
 
     Raises:
         NotFound: Neither source nor target has a content.
@@ -118,7 +120,9 @@ def transfer(
         try:
             with ThreadPoolExecutor(count, "thence-transfer") as pool:
                 reader = BlockReader(source, pool, workers=count)
-                work = _Transfer(source, target, reader, writer, report, foreign=foreign)
+                work = _Transfer(
+                    source, target, reader, writer, report, foreign=foreign, without=without
+                )
                 try:
                     work.run(roots)
                 except BaseException:
@@ -180,6 +184,7 @@ class _Transfer:
         report: _Report,
         *,
         foreign: bool,
+        without: Collection[Digest],
     ) -> None:
         self._source = source
         self._target = target
@@ -187,6 +192,7 @@ class _Transfer:
         self._writer = writer
         self._report = report
         self._foreign = foreign
+        self._without = frozenset(digest.raw for digest in without)
         self._planned: set[bytes] = set()
         self._had_recipes: list[bytes] = []
         self._recipe_bytes = 0
@@ -197,7 +203,9 @@ class _Transfer:
         """Put all that the roots need."""
         wanted: dict[bytes, None] = {}
         for digest in self._expand(roots):
-            if digest in self._planned or digest in wanted or self._has(digest):
+            if digest in self._planned or digest in wanted or digest in self._without:
+                continue
+            if self._has(digest):
                 continue
             wanted[digest] = None
             if len(wanted) >= BATCH:
@@ -238,6 +246,7 @@ class _Transfer:
         while batch := list(islice(left, _ROOTS_AT_ONCE)):
             new = [root for root in dict.fromkeys(batch) if root not in seen]
             seen.update(new)
+            new = [root for root in new if root.digest.raw not in self._without]
             self._learn([root.digest for root in new])
             # Lists of files are small mostly, so on a bucket the time goes into asking for them.
             for root, data in zip(new, self._reader.in_parallel(new, self._small), strict=True):
