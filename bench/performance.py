@@ -1,11 +1,12 @@
 """The page on speed and size, made from what was measured: `python -m bench.performance`.
 
-It takes `bench/results/storage.json` and `million.json` where they are there, keeps them as
-`docs/explanation/performance.json`, and writes `docs/explanation/performance.md` from that. With
-`--again` only the page is written anew.
+It takes `storage.json`, `floor.json` and `million.json` from `bench/results`, as far as they are
+there, keeps them as `docs/explanation/performance.json`, and writes
+`docs/explanation/performance.md` from that. With `--again` only the page is written anew.
 """
 
 import json
+import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +18,12 @@ from bench.storage_table import Goal, goals, markdown, megabytes, ratios_table
 DATA = ROOT / "docs" / "explanation" / "performance.json"
 PAGE = DATA.with_suffix(".md")
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("storage", "million")
+PARTS = ("storage", "floor", "million")
 
 _HEAD = """# How fast it is, and how small
 
-This page is made by `python -m bench.performance` from measurements that `python -m bench storage`
-and `python -m bench million` take; the numbers are in [performance.json](performance.json).
+This page is made by `python -m bench.performance` from measurements that `python -m bench storage`,
+`python -m bench floor` and `python -m bench million` take; the numbers are in [performance.json](performance.json).
 
 thence is measured beside tools that people use for the same: DVC, borg, restic, Git, Git LFS, Oxen,
 and `cp -r`, which only copies. They do not promise the same. DVC, Git and `cp` do not compare what
@@ -67,6 +68,8 @@ def page(data: Mapping[str, Any]) -> str:
     if data.get("missed"):
         parts += ["\n", *_missed(data["missed"], goals(storage))]
     parts += ["\n## All of it\n\n", markdown(storage)]
+    if "floor" in data:
+        parts.append(_floor(data["floor"]))
     if "million" in data:
         parts.append(_million(data["million"]))
     return "".join(parts)
@@ -92,6 +95,20 @@ def _how(storage: Mapping[str, Any]) -> str:
 def _missed(reasons: Mapping[str, str], found: list[Goal]) -> list[str]:
     """Why goals were missed, as far as somebody has found out and written it into the data."""
     return [f"**{one.what}**: {reasons[one.what]}\n\n" for one in found if one.what in reasons]
+
+
+def _floor(floor: Mapping[str, Any]) -> str:
+    lines = [
+        "\n## The floor\n\nWhat the native calls alone take, with nothing around them: one thread, "
+        "no names, no logs, no locks (`python -m bench floor`). What a step takes beyond this is "
+        f"ours. {_where(floor)}.\n",
+        "| native calls | CPU s |",
+        "|---|---:|",
+    ]
+    lines += [
+        f"| {what} | {statistics.median(seconds):.2f} |" for what, seconds in floor["cpu_s"].items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _million(million: Mapping[str, Any]) -> str:
