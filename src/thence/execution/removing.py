@@ -49,7 +49,7 @@ class Removal(NamedTuple):
     """
 
     ref: str
-    version: VersionDetail | None = None
+    version: VersionSummary | None = None
     run: RunDetail | None = None
     aliases: tuple[str, ...] = ()
     models: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from thence.model.records import (
     Verdict,
 )
 
-__all__ = ["find_run", "run_detail", "run_files", "runs", "series"]
+__all__ = ["find_run", "run_detail", "run_files", "runs", "series", "versions_read"]
 
 _CANDIDATES = 10
 _CHUNK = 500
@@ -171,6 +171,16 @@ def run_detail(index: Index, run: RunId) -> RunDetail:
         opened=None if opened is None else _record(index, run, opened, RunOpened),
         sealed=end,
     )
+
+
+def versions_read(index: Index) -> frozenset[Digest]:
+    """The records of all versions that runs read which are not removed."""
+    found = index.select(
+        "SELECT DISTINCT used.version FROM run_versions AS used JOIN runs ON runs.run = used.run"
+        " WHERE used.role = 'uses' AND runs.tombstone IS NULL",
+        (),
+    )
+    return frozenset(Digest.from_hex(version) for (version,) in found)
 
 
 def run_files(index: Index, run: RunId, role: FileRole | None = None) -> list[FileUse]:
