@@ -37,7 +37,7 @@ check: .venv/test/installed-dev
 	@echo "Layers (lint-imports)"
 	@.venv/test/bin/lint-imports
 	@echo "Documentation (tests/docs)"
-	@.venv/test/bin/python -m pytest -n auto -q tests/docs $(PYTEST_ARGS)
+	@.venv/test/bin/python -m pytest -n auto -q tests/docs -m "not slow" $(PYTEST_ARGS)
 
 dev: .venv/test/installed-dev
 	@echo "Ready. To use it: . .venv/test/bin/activate"

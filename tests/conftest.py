@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import azurite as azurite_server
 import fake_gcs as fake_gcs_server
@@ -12,6 +13,10 @@ import rclone_s3 as rclone_server
 import seaweed as seaweed_server
 from fault_tally import faults, pytest_addoption, pytest_terminal_summary
 from workshop import Workshop
+
+# How long a machine takes says nothing about the code: it may be doing other things.
+settings.register_profile("thence", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("thence")
 
 __all__ = ["NewWorkshop", "faults", "pytest_addoption", "pytest_terminal_summary"]
 

@@ -22,6 +22,10 @@ class TestGcsStore(StoreContract):
     def url_for_processes(self, store: Store) -> str:
         return store.url
 
+    @pytest.mark.slow
+    def test_thousands_of_keys(self, store: Store) -> None:
+        super().test_thousands_of_keys(store)
+
     def test_other_prefixes_of_the_bucket_are_not_seen(
         self, store: Store, fake_gcs: FakeGcs
     ) -> None:

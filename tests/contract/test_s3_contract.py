@@ -30,6 +30,10 @@ class TestSeaweedFS(StoreContract):
     def url_for_processes(self, store: Store) -> str | None:
         return store.url
 
+    @pytest.mark.slow
+    def test_thousands_of_keys(self, store: Store) -> None:
+        super().test_thousands_of_keys(store)
+
 
 @pytest.mark.slow
 class TestMoto(StoreContract):

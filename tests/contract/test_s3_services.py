@@ -25,6 +25,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
     return found
 
 
+@pytest.mark.slow
 def test_large_objects_go_up_in_parts_and_stay_whole(server: S3Server, tmp_path: Path) -> None:
     prefix = f"large/{secrets.token_hex(8)}"
     store = connect(server.url("thence", prefix))

@@ -12,6 +12,7 @@ def _runs(page: Path) -> bool:
     return any(block.language in RUN and "not run" not in block.marks for block in blocks(page))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in pages() if _runs(page)], ids=lambda page: str(page.relative_to(ROOT))
 )

@@ -184,7 +184,7 @@ def program() -> dict[str, object]:
     return names
 
 
-@pytest.mark.parametrize("where", ["local", "remote"])
+@pytest.mark.parametrize("where", ["local", pytest.param("remote", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_death_at_every_operation_of_the_store(tmp_path: Path, when: str, where: str) -> None:
     remote = where == "remote"

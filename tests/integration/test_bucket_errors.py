@@ -196,6 +196,7 @@ def test_a_service_that_cannot_be_reached(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_or_not_any_more(seaweed: S3Server, tmp_path: Path) -> None:
     env = seaweed.environment
     missing = seaweed.url("never-made", "team")
@@ -236,6 +237,7 @@ def test_something_else_is_where_the_project_should_be(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_home_holds_another_project(seaweed: S3Server, tmp_path: Path) -> None:
     bucket = seaweed.make_bucket("exchanged")
     with pytest.MonkeyPatch.context() as patched:
@@ -258,6 +260,7 @@ def broken(seaweed: S3Server) -> Iterator[wire.Wire]:
         yield made
 
 
+@pytest.mark.slow
 def test_a_proxy_that_cuts_answers_short(
     seaweed: S3Server, shared: Shared, broken: wire.Wire, tmp_path: Path
 ) -> None:
@@ -330,6 +333,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_gets_full(seaweed: S3Server, small_disk: Path, tmp_path: Path) -> None:
     env = {**seaweed.environment, "TMPDIR": str(tmp_path)}
     url = seaweed.url(seaweed.make_bucket("full-disk"), "team")

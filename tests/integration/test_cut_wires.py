@@ -303,7 +303,14 @@ def attempt(
 Do = Callable[[Operation, str, wire.Wanted | None], Attempt]
 
 
-@pytest.mark.parametrize("operation", KINDS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(one, marks=() if one.__name__ in {"save", "push"} else pytest.mark.slow)
+        for one in KINDS
+    ],
+    ids=lambda one: one.__name__,
+)
 def test_every_put_is_answered_only_the_second_time(operation: Operation, attempt: Do) -> None:
     expected = attempt(operation, "undisturbed", None)
     assert {kind_of(line) for line in expected.puts} >= KINDS[operation]

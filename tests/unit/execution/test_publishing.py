@@ -205,6 +205,7 @@ def test_a_bug_of_ours_ends_the_publishing_and_nothing_else(
     assert "a bug" in caplog.text
 
 
+@pytest.mark.slow
 def test_stopping_does_not_wait_for_a_store_that_hangs(tmp_path: Path) -> None:
     store = FaultyStore(
         MemoryStore("m"),

@@ -187,6 +187,7 @@ def put_tree(vault: Vault, contents: list[bytes], folder: Path, *, lanes: int) -
     return tree
 
 
+@pytest.mark.slow
 def test_twenty_thousand_small_files(
     store: MemoryStore, new_vault: NewVault, random_bytes: RandomBytes, tmp_path: Path
 ) -> None:
