@@ -23,7 +23,8 @@ PARTS = ("storage", "floor", "million")
 _HEAD = """# How fast it is, and how small
 
 This page is made by `python -m bench.performance` from measurements that `python -m bench storage`,
-`python -m bench floor` and `python -m bench million` take; the numbers are in [performance.json](performance.json).
+`python -m bench floor` and `python -m bench million` take; the numbers are in
+[performance.json](performance.json).
 
 thence is measured beside tools that people use for the same: DVC, borg, restic, Git, Git LFS, Oxen,
 and `cp -r`, which only copies. They do not promise the same. DVC, Git and `cp` do not compare what

@@ -180,6 +180,11 @@ def run(arguments: Sequence[str] = ()) -> Report:
     groups = [name for name in only if name in GROUPS] or list(GROUPS)
     bench = Bench(given.folder.resolve(), given.scale)
     bench.folder.mkdir(parents=True, exist_ok=True)
+    needed, free = int(given.scale * 22e9), shutil.disk_usage(bench.folder).free
+    if free < needed:
+        parser.error(
+            f"it needs {needed / 1e9:.0f} GB on the disk, and {free / 1e9:.0f} GB are free"
+        )
     tools, versions = _there(tools, environment_of(bench.folder))
     for number in range(1, given.rounds + 1):
         often = [name for name in tools if name not in SELDOM]
