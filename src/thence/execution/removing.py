@@ -250,6 +250,7 @@ def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
     Raises:
         NotFound: There is no such version or run, or some of its content is gone.
         InvalidInput: It is not removed, or a ref cannot be read.
+        DataDamaged: Some of its content was collected this moment, or is damaged.
         StorageError: The store failed; repeat it.
         Denied: The store may not be written to.
     """
@@ -271,7 +272,11 @@ def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
             )
         found.append((name, one))
     for _, one in found:
+        # What it needs may be in packs that are about to be deleted (design/0011).
+        naming = site.vault.naming()
+        naming.before(_roots(site, one))
         site.ingest(_append(site, one, " ".join(reason.split()), removes=False))
+        naming.after()
     return [Undone(name) for name, _ in found]
 
 

@@ -17,6 +17,7 @@ from thence.model.records import (
     Entry,
     Erasure,
     ErasureLifted,
+    FileRole,
     FileUse,
     Record,
     Restored,
@@ -32,7 +33,17 @@ from thence.model.records import (
 )
 from thence.store.base import Bytes
 
-__all__ = ["FIELDS", "Root", "RootKind", "Roots", "digests_in", "references", "roots_of"]
+__all__ = [
+    "FIELDS",
+    "Named",
+    "Root",
+    "RootKind",
+    "Roots",
+    "digests_in",
+    "names_in",
+    "references",
+    "roots_of",
+]
 
 # Longer than any line that is written: a path of 4 KiB, percent-encoded, and what is beside it.
 _LONGEST_LINE = 1024 * 1024
@@ -138,6 +149,8 @@ class _Use(msgspec.Struct):
     """Of a file use, what is needed here."""
 
     digest: str | None = None
+    role: str = ""
+    version: str | None = None
 
 
 # Other flags than ours do not matter here: a tree is copied, not written to a disk.
@@ -147,8 +160,30 @@ _ROW: msgspec.json.Decoder[tuple[str, int, str, str]] = msgspec.json.Decoder(
 _USE: msgspec.json.Decoder[_Use] = msgspec.json.Decoder(_Use)
 
 
+class Named(NamedTuple):
+    """A content that a tree or a list of file uses names.
+
+    Attributes:
+        digest: Its raw digest.
+        is_kept_elsewhere: It is an output of a run that is a version of something, which keeps it:
+            it may be gone with that version.
+    """
+
+    digest: bytes
+    is_kept_elsewhere: bool
+
+
 def digests_in(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[bytes]:
     """The raw digests that a tree or a list of file uses refers to, while it is being read.
+
+    Raises:
+        DataDamaged: It is no such thing.
+    """
+    return (name.digest for name in names_in(kind, pieces))
+
+
+def names_in(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[Named]:
+    """What a tree or a list of file uses refers to, while it is being read.
 
     Raises:
         DataDamaged: It is no such thing.
@@ -157,6 +192,7 @@ def digests_in(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[bytes]:
         return
     decoder: msgspec.json.Decoder[Any] = _ROW if kind is RootKind.TREE else _USE
     for line in _lines(pieces):
+        is_elsewhere = False
         try:
             row = decoder.decode(line)
             if kind is RootKind.TREE:
@@ -165,12 +201,13 @@ def digests_in(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[bytes]:
                 continue
             else:
                 digits = Digest.parse(row.digest).hex
+                is_elsewhere = row.role == FileRole.OUTPUT and row.version is not None
             raw = bytes.fromhex(digits)
         except (ValueError, RecursionError, ThenceError) as error:
             raise _unreadable(kind, line) from error
         if len(raw) != 32:
             raise _unreadable(kind, line)
-        yield raw
+        yield Named(raw, is_elsewhere)
 
 
 def _lines(pieces: Iterable[Bytes]) -> Iterator[bytes]:

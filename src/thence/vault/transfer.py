@@ -24,7 +24,7 @@ from thence.vault.lane import Member
 from thence.vault.layout import read_project
 from thence.vault.pack import BlockKind, Codec
 from thence.vault.plan import Block, covers
-from thence.vault.references import Root, RootKind, digests_in
+from thence.vault.references import Root, RootKind, names_in
 from thence.vault.vault import Vault
 from thence.vault.writer import SMALL, Writer
 
@@ -106,6 +106,9 @@ def transfer(
         foreign: The source is another project, whose word is not taken for what cannot be verified
             piece by piece: contents of several chunks are read whole, and cut again.
         without: Contents that are not copied, nor what only they refer to: they were erased.
+
+    What a run wrote and the source lacks is not missed where it was a version of something: that
+    one was removed.
 
     Raises:
         NotFound: Neither source nor target has a content.
@@ -194,6 +197,7 @@ class _Transfer:
         self._foreign = foreign
         self._without = frozenset(digest.raw for digest in without)
         self._planned: set[bytes] = set()
+        self._spared: set[bytes] = set()
         self._had_recipes: list[bytes] = []
         self._recipe_bytes = 0
         self._refreshed = False
@@ -202,7 +206,11 @@ class _Transfer:
     def run(self, roots: Iterable[Root]) -> None:
         """Put all that the roots need."""
         wanted: dict[bytes, None] = {}
-        for digest in self._expand(roots):
+        for digest, is_needed in self._expand(roots):
+            if is_needed:
+                self._spared.discard(digest)
+            elif digest not in wanted:
+                self._spared.add(digest)
             if digest in self._planned or digest in wanted or digest in self._without:
                 continue
             if self._has(digest):
@@ -239,8 +247,11 @@ class _Transfer:
 
     # From roots to contents.
 
-    def _expand(self, roots: Iterable[Root]) -> Iterator[bytes]:
-        """The contents that the roots need, each before what refers to it."""
+    def _expand(self, roots: Iterable[Root]) -> Iterator[tuple[bytes, bool]]:
+        """The contents that the roots name, each before what refers to it.
+
+        With each, whether it is needed, and not only copied where it is there.
+        """
         seen: set[Root] = set()
         left = iter(roots)
         while batch := list(islice(left, _ROOTS_AT_ONCE)):
@@ -252,8 +263,9 @@ class _Transfer:
             for root, data in zip(new, self._reader.in_parallel(new, self._small), strict=True):
                 if root.kind is not RootKind.CONTENT:
                     pieces = self._holder(root).content.stream(root.digest)
-                    yield from digests_in(root.kind, pieces if data is None else [data])
-                yield root.digest.raw
+                    for name in names_in(root.kind, pieces if data is None else [data]):
+                        yield name.digest, not name.is_kept_elsewhere
+                yield root.digest.raw, True
 
     def _learn(self, digests: list[Digest]) -> None:
         """Have the source's directory know roots, by what hints say where they are few."""
@@ -307,6 +319,7 @@ class _Transfer:
                 found.append(where)
         if absent and self._refresh():
             return found + self._locate(absent)
+        absent = [digest for digest in absent if digest not in self._spared]
         if absent:
             raise self._absent(absent)
         return found

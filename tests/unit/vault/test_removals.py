@@ -10,7 +10,17 @@ from team import Member, Team, objects, ref
 from thence.errors import NotFound
 from thence.model.ids import Digest, RunId
 from thence.model.names import ArtifactName
-from thence.model.records import Record, Restored, RunRestored, RunTombstone, Tombstone, VersionEdit
+from thence.model.records import (
+    FileRole,
+    FileUse,
+    Record,
+    Restored,
+    RunRestored,
+    RunTombstone,
+    Tombstone,
+    VersionEdit,
+    encode_lines,
+)
 from thence.store.base import ObjectInfo, Store
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
@@ -256,3 +266,26 @@ def test_an_import_passes_over_removed_runs_and_restores_what_it_brings(
     say(home, Tombstone(version=digest_of(home, "data@v1"), reason="held names"))
     with pytest.raises(NotFound, match="was removed"):
         bring()
+
+
+def test_an_output_whose_version_was_removed_is_not_missed(team: Team) -> None:
+    """The run that made it is kept, and its list of files still names the content."""
+    home = team.at_home()
+    made = home.content(b"made")
+    uses = [
+        FileUse(path="out", role=FileRole.OUTPUT, digest=made, version=Digest.of(b"version")),
+        FileUse(path="in", role=FileRole.INPUT, digest=home.content(b"input")),
+    ]
+    files = home.content(encode_lines(uses))
+    home.log_run(b"x", files=files)
+    ann = team.clone("ann")
+    assert has(ann.vault, b"made")
+    collect(home)
+    with home.vault.writer(lanes=1) as writer:
+        for data in (encode_lines(uses), b"said x", b"input"):
+            writer.put_bytes(data)
+    bob = team.clone("bob")
+    assert bob.pull().damaged == ()
+    assert objects(bob.vault.store) == objects(home.vault.store)
+    assert has(bob.vault, b"input")
+    assert not has(bob.vault, b"made")
