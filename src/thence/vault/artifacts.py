@@ -20,6 +20,7 @@ from thence.model.records import (
     decode_entry,
 )
 from thence.vault.logs import Appended, alias_log, edits_log, entry_key, versions_log
+from thence.vault.session import Session
 from thence.vault.vault import Vault
 
 __all__ = ["Artifacts", "Draft", "Saved"]
@@ -83,12 +84,17 @@ class Artifacts:
         self._vault = vault
         self._author = author
 
-    def commit(self, draft: Draft, *, now: datetime) -> Saved:
+    def commit(self, draft: Draft, *, now: datetime, session: Session | None = None) -> Saved:
         """Make a version of content that is in the vault already.
 
         The same content as the latest version makes no new one: that version is returned, and
         metadata that it does not have yet is added to it by an edit. A latest version that was
         removed stays removed: its content makes a new one.
+
+        Args:
+            draft: What is to become a version.
+            now: When it is made.
+            session: In which all of its content was put or found.
 
         Raises:
             AlreadyExists: The name is taken by another kind or another spelling.
@@ -114,7 +120,7 @@ class Artifacts:
         if (tail := self._vault.logs.tail(log)) and decide(tail) is None and unchanged is not None:
             return self._add_metadata(unchanged, draft)
         try:
-            appended = self._vault.append(log, decide, by=self._author, tail=tail)
+            appended = self._vault.append(log, decide, by=self._author, tail=tail, session=session)
         except Conflict:
             # Somebody else saved the same content in the meantime.
             if unchanged is None:
@@ -124,14 +130,20 @@ class Artifacts:
         assert isinstance(version, Version)
         return Saved(appended.number, appended.entry.digest, version, True, (appended,))
 
-    def edit(self, artifact: ArtifactName, record: VersionEdit | ArtifactEdit) -> Appended:
-        """Append new metadata.
+    def edit(
+        self,
+        artifact: ArtifactName,
+        record: VersionEdit | ArtifactEdit,
+        *,
+        session: Session | None = None,
+    ) -> Appended:
+        """Append new metadata, whose card, if there is one, was put in a session.
 
         Raises:
             Conflict: Others were faster every time.
             StorageError: The store failed.
         """
-        return self._vault.append(edits_log(artifact), record, by=self._author)
+        return self._vault.append(edits_log(artifact), record, by=self._author, session=session)
 
     def move_alias(
         self,

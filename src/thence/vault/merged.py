@@ -31,6 +31,8 @@ _LARGEST = 256 * 1024 * 1024
 _LARGEST_READ = 1024 * 1024 * 1024
 _AT_ONCE = 4
 _TRIES = 3
+# Whoever reads one reads the entries of packs that are gone as well.
+_STALE = 0.25
 _KEY = re.compile(r"directories/([1-9])/([0-9a-f]{64})")
 _COVER = re.compile(r"([1-9])-([0-9a-f]{64})\.covers")
 
@@ -119,6 +121,23 @@ class Merged:
         for name in list(self._covers):
             if self._is_covered_by_another(name):
                 self._delete(name)
+
+    def sweep(self, there: Collection[bytes]) -> int:
+        """Delete those that were read here and of whose packs more than a quarter are gone.
+
+        Raises:
+            StorageError: The store failed.
+            Denied: The store may not be written to.
+        """
+        packs = set(there)
+        stale = [
+            name
+            for name, covered in self._covers.items()
+            if len(covered - packs) > len(covered) * _STALE
+        ]
+        for name in stale:
+            self._delete(name)
+        return len(stale)
 
     def _merge(self, level: int, segments: Sequence[Segment], known: set[bytes]) -> None:
         small = _LARGEST // FAN

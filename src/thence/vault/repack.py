@@ -1,12 +1,25 @@
 """Repacking: what is wanted of some packs, copied into new ones, every block verified."""
 
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
+from thence.vault.blockreader import BlockReader, Fetched
 from thence.vault.directory import Location
-from thence.vault.vault import Vault
+from thence.vault.lane import Member
+from thence.vault.pack import BlockKind, Codec, entries_of, read_directory
+from thence.vault.plan import covers
+from thence.vault.writer import Writer
 
-__all__ = ["Repacked", "repack"]
+if TYPE_CHECKING:
+    from thence.vault.vault import Vault
+
+__all__ = ["Repacked", "copy", "repack"]
+
+_LOCAL_WORKERS = 4
+_REMOTE_WORKERS = 16
+_AT_ONCE = 50_000
 
 
 class Repacked(NamedTuple):
@@ -14,7 +27,7 @@ class Repacked(NamedTuple):
 
     Attributes:
         packs: Ids of the new packs, sorted.
-        ids: How many ids are in them.
+        ids: How many ids were asked for; some may have been in other packs already.
         size_bytes: Of the new packs.
     """
 
@@ -24,7 +37,7 @@ class Repacked(NamedTuple):
 
 
 def repack(
-    vault: Vault,
+    vault: "Vault",
     packs: Collection[bytes],
     keep: Callable[[Location], bool],
     *,
@@ -50,4 +63,96 @@ def repack(
         StorageError: The store failed.
         Denied: The store may not be written to.
     """
-    raise NotImplementedError
+    locations = (
+        where
+        for pack in sorted(packs)
+        for entry in entries_of(read_directory(vault.store, pack))
+        if keep(where := Location(pack, entry))
+    )
+    return copy(vault, locations, avoid={*packs, *avoid}, progress=progress)
+
+
+def copy(
+    vault: "Vault",
+    locations: Iterable[Location],
+    *,
+    avoid: Collection[bytes],
+    progress: Callable[[int], None] = lambda size: None,
+) -> Repacked:
+    """Copy what lies at some places into new packs, as far as no pack but those to avoid has it.
+
+    Args:
+        vault: Where.
+        locations: What is wanted; those of one pack one after the other.
+        avoid: Packs that must not be relied on; all that it is copied from are among them.
+        progress: Is told bytes read so far.
+
+    Raises:
+        As `repack`.
+    """
+    workers = _REMOTE_WORKERS if vault.remote else _LOCAL_WORKERS
+    recipes: list[Location] = []
+    count = size = 0
+    before = vault.directory.packs()
+
+    def others() -> Iterator[Location]:
+        # Recipes come last: none may be there before all that it names.
+        for where in locations:
+            if where.entry.kind is BlockKind.RECIPE:
+                recipes.append(where)
+            else:
+                yield where
+
+    with vault.copier(avoid=avoid) as writer, ThreadPoolExecutor(workers, "thence-copy") as pool:
+        reader = BlockReader(vault, pool, workers=workers)
+
+        def put(some: Sequence[Location]) -> None:
+            nonlocal count, size
+            for done in reader.each(some, lambda fetched: _put(writer, fetched)):
+                size += done
+                progress(size)
+            count += len(some)
+
+        try:
+            for some in _batches(others()):
+                put(some)
+            writer.flush()
+            for some in _batches(recipes):
+                put(some)
+                writer.flush()
+        except BaseException:
+            reader.stop()
+            raise
+    new = set(writer.packs) - before
+    return Repacked(tuple(sorted(new)), count, writer.new_bytes)
+
+
+def _batches(locations: Iterable[Location]) -> Iterator[list[Location]]:
+    """Whole packs, so that no solid block is taken apart, as many as fit."""
+    batch: list[Location] = []
+    for _, group in groupby(locations, key=lambda where: where.pack):
+        batch += group
+        if len(batch) >= _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _put(writer: Writer, fetched: Fetched) -> int:
+    """Put a block, or what is wanted of it; how many bytes were read."""
+    block, stored, decoded = fetched
+    members = block.members
+    if members[0].kind is BlockKind.RECIPE or (len(stored) and covers(members, len(decoded))):
+        same = [Member(m.id, m.kind, m.raw_length, m.inner) for m in members]
+        writer.put_block(stored, block.codec, same)
+        return len(stored)
+    view = memoryview(decoded)
+    for member in members:
+        data = bytes(view[member.inner : member.inner + member.raw_length])
+        if member.kind is BlockKind.WHOLE:
+            writer.put_bytes(data)
+        else:
+            alone = Member(member.id, member.kind, member.raw_length)
+            writer.put_block(data, Codec.RAW, [alone])
+    return len(stored)

@@ -1,9 +1,15 @@
 """Securing: what is about to get a name is looked for, and copied out of condemned packs."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from thence.errors import NotFound, ThenceError
+from thence.vault.directory import Location
+from thence.vault.erasures import erased
+from thence.vault.pack import BlockKind
 from thence.vault.references import Root
+from thence.vault.repack import copy
+from thence.vault.walk import Seen, Walk
 
 if TYPE_CHECKING:
     from thence.vault.vault import Vault
@@ -23,9 +29,39 @@ def secure(vault: "Vault", roots: Iterable[Root], *, avoid: Collection[bytes]) -
         How many ids were copied.
 
     Raises:
-        NotFound: Something is in no pack.
-        DataDamaged: A list of contents or chunks cannot be read.
+        NotFound: Something is in no pack, and was not erased.
+        DataDamaged: Something cannot be read.
         StorageError: The store failed.
         Denied: It may not be written to.
     """
-    raise NotImplementedError
+    directory = vault.directory
+    directory.refresh()
+    gone = {digest.raw for digest in erased(vault)}
+    known: set[bytes] = set()
+    moving: list[Location] = []
+
+    def visit(ids: Sequence[bytes], kind: BlockKind) -> Seen:
+        below, absent = [], []
+        for wanted in ids:
+            if wanted in known:
+                continue
+            where = directory.find_kept(wanted, avoid)
+            if where is None and (where := directory.find(wanted)) is not None:
+                moving.append(where)
+            if where is None:
+                if kind is not BlockKind.WHOLE or wanted not in gone:
+                    absent.append(wanted)
+                continue
+            known.add(wanted)
+            if where.entry.kind in {BlockKind.RECIPE, BlockKind.LIST}:
+                below.append(where)
+        return Seen(below, absent)
+
+    def missing(wanted: bytes, leaf: bool, error: ThenceError) -> None:
+        if leaf or not isinstance(error, NotFound) or wanted not in gone:
+            raise error
+
+    Walk(vault, visit, missing).run(roots)
+    if not moving:
+        return 0
+    return copy(vault, moving, avoid=avoid).ids
