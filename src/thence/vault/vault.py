@@ -19,7 +19,7 @@ from thence.vault.naming import Naming
 from thence.vault.outbox import CloneLogs, Outbox
 from thence.vault.pack import sweep
 from thence.vault.parallel import ahead
-from thence.vault.references import references
+from thence.vault.references import Root, references
 from thence.vault.session import Moment, Session, now, share
 from thence.vault.statcache import StatCache
 from thence.vault.writer import Writer
@@ -90,7 +90,7 @@ class Vault:
         )
         self.condemned = CondemnedPacks(store, clock=clock, remote=remote)
         self.checkpoints = Checkpoints(store) if remote else None
-        self.stats = StatCache(cache / "stat.msgpack")
+        self.stats = StatCache(cache / "stat")
         self.guard: Callable[[], None] = lambda: None
 
     def new_id(self) -> str:
@@ -182,6 +182,7 @@ class Vault:
         by: str,
         tail: int | None = None,
         session: Session | None = None,
+        also: Iterable[Root] = (),
     ) -> Appended:
         """Announce a change in the journal, then append it to its log; in a clone, to the outbox.
 
@@ -195,6 +196,7 @@ class Vault:
             tail: The number of the last entry, where it was looked at a moment ago.
             session: In which all content that the record names was put or found. Without one it is
                 verified to be there, where anything was ever deleted.
+            also: What else will be referred to again, as by a record that restores a version.
 
         Raises:
             Conflict: Others were faster, or `decide` gave None, or something that the record names
@@ -208,7 +210,7 @@ class Vault:
         def choose(tail: int) -> Record | None:
             record = decide if isinstance(decide, Record) else decide(tail)
             if record is not None:
-                naming.before(references(record))
+                naming.before((*references(record), *also))
             return record
 
         entry_id = self.new_id()
