@@ -15,6 +15,7 @@ from thence.errors import DataDamaged, InvalidInput
 from thence.model.progress import Progress, silent
 from thence.store.base import ObjectInfo
 from thence.vault.condemned import Condemned
+from thence.vault.dead import Dead, dead_of
 from thence.vault.erasures import erased
 from thence.vault.layout import read_project
 from thence.vault.pack import pack_key, parse_pack_key
@@ -24,7 +25,6 @@ from thence.vault.rows import Rows
 from thence.vault.selection import Selection, select, verify_copies
 from thence.vault.session import alone
 from thence.vault.sweep import Swept, sweep_up
-from thence.vault.usage import Dead, dead_of
 from thence.vault.vault import Vault
 
 __all__ = ["GRACE", "LEAST_GRACE_S", "Collected", "collect"]
