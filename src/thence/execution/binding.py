@@ -221,7 +221,7 @@ class _KnownVersions:
     def _files(self, digest: Digest) -> dict[str, Digest]:
         if digest not in self._trees:
             try:
-                entries = tree.decode(self._site.vault.content.read(digest))
+                entries: Sequence[TreeEntry] = tree.decode(self._site.vault.content.read(digest))
             except NotFound:
                 entries = []
             except DataDamaged as error:  # a run must not be lost for what was saved before it

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,7 +179,7 @@ def get(
             about=str(target),
         )
     key = site.relative(target)
-    before: list[TreeEntry] = []
+    before: Sequence[TreeEntry] = ()
     known = site.worktree.tracked().get(key)
     if known is not None and known.artifact == found.version.artifact:
         was_file = target.is_file()

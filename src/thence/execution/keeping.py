@@ -1,7 +1,7 @@
 """Keeping things as versions: files, folders, objects."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,16 @@ from thence.index import versions as questions
 from thence.index.views import VersionDetail
 from thence.model.ids import Digest, RunId
 from thence.model.names import ArtifactName, is_path
+from thence.model.progress import Progress, silent
 from thence.model.records import Kind
 from thence.vault.artifacts import Draft
 from thence.vault.content import Content
+from thence.vault.held import HeldContent
+from thence.vault.ignoring import IGNORE_FILE
 from thence.vault.objects import gather_bytes
 from thence.vault.parallel import submit
 from thence.vault.saving import Gathered, gather
+from thence.vault.statcache import KnownTree
 from thence.vault.worktree import Tracked
 
 __all__ = [
@@ -34,7 +38,6 @@ __all__ = [
 ]
 
 _HEAD = 8192
-_SNIFFED_FILES = 200
 _PATH_LENGTH = 200
 
 
@@ -60,12 +63,16 @@ class SavedVersion(NamedTuple):
         new: False where the latest version had this content already.
         edited: Metadata was added to a version that was there.
         skipped: Sockets, pipes and devices, which have no content.
+        ignored: What rules left out; a folder, ending with `/`, stands for all in it.
+        empty_folders: How many folders hold nothing, and so are not kept.
     """
 
     version: VersionDetail
     new: bool
     edited: bool
     skipped: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    empty_folders: int = 0
 
 
 def name_of(site: Site, path: str | os.PathLike[str]) -> ArtifactName:
@@ -91,9 +98,18 @@ def save_paths(
     metadata: Metadata,
     *,
     name: str | None = None,
-    progress: Callable[[int, int], None] = lambda files, size: None,
+    everything: bool = False,
+    progress: Progress = silent,
 ) -> list[SavedVersion]:
     """Save files and folders; with a name all of them are one artifact, else each its own.
+
+    Args:
+        site: Where to.
+        paths: Files and folders.
+        metadata: What is said of them.
+        name: Of the artifact.
+        everything: Also what a `.thenceignore` leaves out.
+        progress: Is told how far it is.
 
     Raises:
         NotFound: A path does not exist.
@@ -114,9 +130,12 @@ def save_paths(
         raise InvalidInput("nothing to save", hint="Name a file or folder: thence save data/")
     members = [Path(path) for path in paths]
     if name is not None:
-        return [_save_group(site, ArtifactName(name), members, metadata, progress)]
+        groups = [(ArtifactName(name), members)]
+    else:
+        groups = [(name_of(site, member), [member]) for member in members]
     return [
-        _save_group(site, name_of(site, member), [member], metadata, progress) for member in members
+        _save_group(site, artifact, group, metadata, progress, everything=everything)
+        for artifact, group in groups
     ]
 
 
@@ -125,40 +144,31 @@ def _save_group(
     artifact: ArtifactName,
     members: list[Path],
     metadata: Metadata,
-    progress: Callable[[int, int], None],
+    progress: Progress,
+    *,
+    everything: bool,
 ) -> SavedVersion:
     vault = site.vault
-    packs: set[bytes] = set()
-
-    def is_known(digest: Digest) -> bool:
-        location = vault.directory.find(digest.raw)
-        if location is not None:
-            packs.add(location.pack)
-        return location is not None
-
     with vault.writer() as writer:
+        held = HeldContent(vault.directory, writer.session.condemned)
         gathered = gather(
             members,
             writer,
             vault.stats,
-            known=is_known,
-            skip=site.skip,
+            held=held,
+            root=None if everything else site.root,
             progress=progress,
         )
-        if gathered.skipped and not gathered.entries:
-            raise InvalidInput(
-                f"there is nothing to save in {', '.join(map(str, members))}",
-                why="Sockets, pipes and devices have no content.",
-                hint="Save what a program reads from it, as a file.",
-            )
+        if not gathered.files and (gathered.skipped or gathered.ignored):
+            raise _nothing_to_save(members, gathered)
         card = None if metadata.card is None else writer.put_file(Path(metadata.card)).digest
-    vault.stats.save()
+    packs = held.packs | {*writer.packs}
     with ThreadPoolExecutor(1, "thence-hint") as pool:  # in a bucket both take a while
-        hinted = submit(
-            pool, lambda known: vault.hint(gathered.tree, known), packs | {*writer.packs}
-        )
+        hinted = submit(pool, lambda known: vault.hint(gathered.tree, known), packs)
         kind, facts = _sniff(gathered, vault.content)
     hinted.result()
+    vault.stats.note_tree(gathered.fingerprint, _known(gathered, kind, facts, packs))
+    vault.stats.save()
     if len(members) == 1 and members[0].is_dir() and gathered.files == 1:
         facts = {"folder": True}  # else its tree could not be told from that of a single file
     draft = _draft(artifact, gathered, kind, metadata)
@@ -173,7 +183,39 @@ def _save_group(
         )
         for member in members
     )
-    return saved._replace(skipped=gathered.skipped)
+    return saved._replace(
+        skipped=gathered.skipped,
+        ignored=gathered.ignored,
+        empty_folders=gathered.empty_folders,
+    )
+
+
+def _nothing_to_save(members: list[Path], gathered: Gathered) -> InvalidInput:
+    what = f"there is nothing to save in {', '.join(map(str, members))}"
+    if gathered.ignored:
+        return InvalidInput(
+            what,
+            why=f"All of it is left out by {IGNORE_FILE}, first {gathered.ignored[0]!r}.",
+            hint="Save all the same with --no-ignore, or change the rules.",
+        )
+    return InvalidInput(
+        what,
+        why="Sockets, pipes and devices have no content.",
+        hint="Save what a program reads from it, as a file.",
+    )
+
+
+def _known(
+    gathered: Gathered, kind: Kind, facts: Mapping[str, Any], packs: Iterable[bytes]
+) -> KnownTree:
+    return KnownTree(
+        gathered.tree.raw,
+        gathered.size,
+        gathered.files,
+        tuple(sorted(packs)),
+        kind.value,
+        facts.get("media_type"),
+    )
 
 
 def save(
@@ -276,15 +318,17 @@ def version_of(site: Site, record: Digest) -> VersionDetail:
 
 def _sniff(gathered: Gathered, content: Content) -> tuple[Kind, dict[str, Any]]:
     """The kind of most bytes of a tree; for a single file its media type too."""
-    from thence.formats import registry
+    if known := gathered.known:
+        media_type = known.media_type
+        return Kind(known.kind), {} if media_type is None else {"media_type": media_type}
+    from thence.formats import registry  # 20 ms, which saving nothing new need not pay
 
-    entries = [entry for entry in gathered.entries if not entry.link]
+    entries = gathered.largest
     if len(entries) == 1:
         sniffed = registry.sniff(entries[0].path, first_bytes(content, entries[0].digest))
         return sniffed.kind, {"media_type": sniffed.media_type}
     sizes: dict[Kind, int] = {}
-    largest = sorted(entries, key=lambda entry: -entry.size)[:_SNIFFED_FILES]
-    for entry in largest:
+    for entry in entries:
         kind = registry.sniff(entry.path, b"").kind
         sizes[kind] = sizes.get(kind, 0) + entry.size
     sizes.pop(Kind.FILE, None)

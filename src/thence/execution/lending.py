@@ -6,7 +6,7 @@ and not into the project that is being checked.
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,9 +62,9 @@ def lend(site: Site, sealed: RunSealed, uses: Iterable[FileUse], root: Path) -> 
     return Lent(lent, made)
 
 
-def remade(lent: Lent, spool: Path) -> dict[ArtifactName, list[list[TreeEntry]]]:
+def remade(lent: Lent, spool: Path) -> dict[ArtifactName, list[Sequence[TreeEntry]]]:
     """What the program saved this time: by artifact the files of each save, in order."""
-    found: dict[ArtifactName, list[list[TreeEntry]]] = {}
+    found: dict[ArtifactName, list[Sequence[TreeEntry]]] = {}
     for line in live.read_lines(spool):
         if isinstance(line, live.MadeVersion):
             version = version_of(lent.site, line.version)

@@ -16,6 +16,7 @@ from thence.index import versions as version_questions
 from thence.index import views
 from thence.index.refresh import Refreshed
 from thence.model.names import Alias, ArtifactName, RunRef, parse_ref
+from thence.model.progress import Progress, silent
 from thence.model.records import FileRole, FileUse, Kind, RunStatus, Verdict
 from thence.project.sharing import Sharing
 from thence.project.upkeep import Upkeep
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Project"]
 
-Progress = Callable[[int, int], None]
 PathLike = str | os.PathLike[str]
 
 
@@ -105,9 +105,13 @@ class Project(Sharing, Upkeep):
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
         doc: PathLike | None = None,
-        progress: Progress = lambda files, size: None,
+        everything: bool = False,
+        progress: Progress = silent,
     ) -> list[SavedVersion]:
         """Save files and folders; with a name all of them are one artifact, else each its own.
+
+        What a `.thenceignore` in them, or above them in the project, leaves out is not saved,
+        except with `everything`. A path that is named itself is saved whatever the rules above say.
 
         Raises:
             NotFound: A path does not exist.
@@ -118,7 +122,9 @@ class Project(Sharing, Upkeep):
             StorageError: The disk is full, or the store failed.
         """
         metadata = Metadata(kind, note, tags or {}, metrics or {}, doc)
-        return keeping.save_paths(self.site, paths, metadata, name=name, progress=progress)
+        return keeping.save_paths(
+            self.site, paths, metadata, name=name, everything=everything, progress=progress
+        )
 
     def save(
         self,
@@ -191,7 +197,7 @@ class Project(Sharing, Upkeep):
         destination: PathLike | None = None,
         *,
         force: bool = False,
-        progress: Progress = lambda files, size: None,
+        progress: Progress = silent,
     ) -> Given:
         """Write a version to disk; nothing unsaved is overwritten without `force`.
 
@@ -286,7 +292,7 @@ class Project(Sharing, Upkeep):
             Denied: A file may not be read.
         """
         tracked = self.site.worktree.tracked()
-        return status(self.site.vault, tracked, self.root, skip=self.site.skip)
+        return status(self.site.vault, tracked, self.root)
 
     # Runs
 

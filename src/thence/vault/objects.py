@@ -23,4 +23,4 @@ def gather_bytes(files: Iterable[tuple[str, bytes]], writer: Writer) -> Gathered
         entries.append(TreeEntry(path, info.size_bytes, info.digest))
     info = writer.put_bytes(tree.encode(entries))
     size = sum(entry.size for entry in entries)
-    return Gathered(info.digest, size, len(entries), tuple(entries), (), len(entries))
+    return Gathered(info.digest, size, len(entries), tuple(entries), read_files=len(entries))

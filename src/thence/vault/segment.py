@@ -16,12 +16,15 @@ import os
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
 from thence.store.base import Bytes
 from thence.vault.pack import ENTRY, ENTRY_SIZE, HEADER, DirectoryEntry, to_entry
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Location", "Segment", "combine", "of_packs"]
 
@@ -140,6 +143,13 @@ class Segment:
         if number >= len(self.packs):
             return None  # sealed like this by somebody else
         return Location(self.packs[number], to_entry(ENTRY.unpack(row)))
+
+    def array(self) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
+        """The entries as they are written, shape (count, 64)."""
+        import numpy as np
+
+        flat = np.frombuffer(self.data, np.uint8, self.count * ENTRY_SIZE, self._start)
+        return flat.reshape(self.count, ENTRY_SIZE)
 
     def rows(self, numbers: Sequence[int | None]) -> Iterator[bytes]:
         """The entries, with new numbers for their packs; None leaves a pack out."""

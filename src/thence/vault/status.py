@@ -1,15 +1,23 @@
 """What became of the paths that were saved or got."""
 
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
+
+from blake3 import blake3
 
 from thence.errors import NotFound
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName
-from thence.vault import saving, tree
+from thence.vault import tree
 from thence.vault.checkout import digest_of_file
-from thence.vault.tree import TreeEntry
+from thence.vault.folders import look
+from thence.vault.saving import hash_changed, runs
+from thence.vault.statcache import KnownTree
+from thence.vault.tree import Tree, TreeChange, TreeEntry
 from thence.vault.vault import Vault
 from thence.vault.worktree import Tracked
 
@@ -31,47 +39,106 @@ class PathStatus(NamedTuple):
     changes: tuple[tuple[str, str], ...] = ()
 
 
-def status(
-    vault: Vault,
-    tracked: dict[str, Tracked],
-    root: Path,
-    *,
-    skip: Callable[[Path], bool] = lambda _: False,
-) -> list[PathStatus]:
+def status(vault: Vault, tracked: dict[str, Tracked], root: Path) -> list[PathStatus]:
     """Compare each tracked path with its version.
+
+    Files that a `.thenceignore` leaves out count only where the version has them.
 
     Raises:
         Denied: A file may not be read.
+        InvalidInput: A rule in a `.thenceignore` cannot be understood.
         NotFound: The tree of a version is not in the store.
         DataDamaged: The tree of a version is damaged.
     """
     found = []
     for path, item in sorted(tracked.items()):
-        saved = _below(tree.decode(vault.content.read(item.tree)), item.member)
         try:
-            now = list(saving.hash_tree(root / path, vault.stats, digest_of_file, skip=skip))
-        except NotFound:
+            changes = tuple(
+                (change.path, _what(change)) for change in _changes(vault, item, root / path, root)
+            )
+        except _Missing:
             found.append(PathStatus(path, item.artifact, item.version, "missing"))
             continue
-        changes = tuple(
-            (change.path, _what(change.old, change.new)) for change in tree.diff(saved, now)
-        )
         state = "modified" if changes else "unchanged"
         found.append(PathStatus(path, item.artifact, item.version, state, changes))
     vault.stats.save()
     return found
 
 
-def _what(old: TreeEntry | None, new: TreeEntry | None) -> str:
-    return "added" if old is None else "removed" if new is None else "changed"
+class _Missing(Exception):
+    """There is nothing at a path any more."""
 
 
-def _below(entries: list[TreeEntry], member: str) -> list[TreeEntry]:
-    if not member:
-        return entries
-    inside = [
-        entry._replace(path=entry.path[len(member) + 1 :])
-        for entry in entries
-        if entry.path.startswith(f"{member}/")
+def _changes(vault: Vault, item: Tracked, path: Path, root: Path) -> list[TreeChange]:
+    try:
+        walk = look([path], vault.stats, root=root)
+        hash_changed(walk, vault.stats, digest_of_file)
+    except NotFound as error:
+        raise _Missing from error
+    key = walk.fingerprint()
+    if item.member:
+        key = blake3(key + os.fsencode(item.member)).digest()
+    known = vault.stats.tree(key)
+    if known is not None and known.tree == item.tree.raw:
+        return []
+    saved = tree.decode(vault.content.read(item.tree))
+    single = bool(walk.roots) and walk.roots[0].key is None
+    now: Iterator[bytes] = chain.from_iterable(
+        run.rows().encode().splitlines(keepends=True) for run in runs(walk)
+    )
+    if single and len(saved) == 1 and not item.member:
+        # A file that was got may have another name than the one that was saved.
+        name = os.fsdecode(walk.roots[0].names)
+        saved_rows = iter([tree.encode_row(saved[0]._replace(path=name))])
+    else:
+        saved_rows = _below(saved, item.member)
+    ignored = frozenset(walk.ignored)
+    changes = [
+        change
+        for change in tree.diff_rows(saved_rows, now)
+        if not (ignored and _is_ignored_as_it_was(change, ignored, path))
     ]
-    return inside or [entry for entry in entries if entry.path == member]
+    if not changes and not ignored:
+        vault.stats.note_tree(key, KnownTree(item.tree.raw))
+    return changes
+
+
+def _what(change: TreeChange) -> str:
+    return "added" if change.old is None else "removed" if change.new is None else "changed"
+
+
+def _below(saved: Tree, member: str) -> Iterator[bytes]:
+    """The rows of one of the paths that were saved together, as it is by itself."""
+    if not member:
+        return saved.rows()
+    start = f"{member}/"
+    inside = (entry for entry in saved if entry.path.startswith(start) or entry.path == member)
+    return (
+        tree.encode_row(entry._replace(path=entry.path.removeprefix(start))) for entry in inside
+    )
+
+
+def _is_ignored_as_it_was(change: TreeChange, ignored: frozenset[str], path: Path) -> bool:
+    """Whether a file that rules leave out is in the version, and still the same."""
+    if change.old is None or change.new is not None:
+        return False
+    parts = change.path.split("/")
+    above = {f"{'/'.join(parts[:count])}/" for count in range(1, len(parts))}
+    if change.path not in ignored and not above & ignored:
+        return False
+    return _is_same(path / change.path, change.old)
+
+
+def _is_same(path: Path, was: TreeEntry) -> bool:
+    try:
+        if was.link:
+            return Digest.of(os.fsencode(os.readlink(path))) == was.digest
+        facts = path.lstat()
+        return (
+            stat.S_ISREG(facts.st_mode)
+            and facts.st_size == was.size
+            and bool(facts.st_mode & stat.S_IXUSR) == was.executable
+            and digest_of_file(path) == was.digest
+        )
+    except OSError:
+        return False

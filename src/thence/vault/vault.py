@@ -19,6 +19,7 @@ from thence.vault.naming import Naming
 from thence.vault.outbox import CloneLogs, Outbox
 from thence.vault.pack import sweep
 from thence.vault.parallel import ahead
+from thence.vault.proofs import Proofs
 from thence.vault.references import Root, references
 from thence.vault.session import Moment, Session, now, share
 from thence.vault.statcache import StatCache
@@ -75,7 +76,8 @@ class Vault:
         self._clock = clock
         self._entropy = entropy
         self.directory = Directory(store, cache, new_name=self.new_id, remote=remote)
-        self.content = Content(store, self.directory, remote=remote)
+        self.proofs = Proofs(cache / "proofs")
+        self.content = Content(store, self.directory, remote=remote, proofs=self.proofs)
         self.numbered = Logs(
             store, clock=clock, new_id=self.new_id, at_once=_AT_ONCE if remote else 1
         )

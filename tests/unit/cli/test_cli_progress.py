@@ -77,8 +77,8 @@ def test_short_work_shows_nothing() -> None:
 
 
 def test_nobody_looks_on() -> None:
-    assert _run_on_terminal("quiet", "short") == ""
-    assert _run_on_terminal("json", "short") == ""
+    assert _run_on_terminal("quiet") == ""
+    assert _run_on_terminal("json") == ""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )

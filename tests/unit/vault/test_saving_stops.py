@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from thence.store.memory import MemoryStore
+from thence.vault.held import HeldContent
 from thence.vault.saving import gather
 from thence.vault.vault import Vault
 
@@ -47,15 +48,19 @@ def test_progress_is_told_inside_of_a_big_file(vault: Vault, tmp_path: Path) -> 
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(1 << 28)
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int, int | None]] = []
+
+    def tell(files: int, size: int, total: int | None = None, /) -> None:
+        told.append((files, size, total))
+
     with vault.writer() as writer:
         gather(
             [big],
             writer,
             vault.stats,
-            known=lambda digest: False,
-            progress=lambda files, size: told.append((files, size)),
+            held=HeldContent(vault.directory, ()),
+            progress=tell,
         )
-    assert told[-1] == (1, 1 << 28)
+    assert told[-1] == (1, 1 << 28, 1 << 28)
     assert 0 < told[0][1] < 1 << 28
     assert told == sorted(told)

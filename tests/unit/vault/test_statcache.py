@@ -4,11 +4,18 @@ import os
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from thence.model.ids import Digest
-from thence.vault.statcache import _RACY_NS, StatCache, signature
+from thence.vault.statcache import (
+    _RACY_NS,
+    FACTS,
+    KnownTree,
+    StatCache,
+    Table,
+    signature,
+    to_facts,
+)
 
 D = Digest.of(b"1")
 
@@ -32,11 +39,11 @@ def cached(cache: StatCache, file: Path) -> StatCache:
 
 
 def test_an_unchanged_file_is_known_in_the_next_process(tmp_path: Path, file: Path) -> None:
-    path = tmp_path / "cache" / "stat.msgpack"
+    path = tmp_path / "cache" / "stat"
     cached(StatCache(path), file).save()
     assert StatCache(path).find(file, file.stat()) == D
     assert StatCache(path).find(tmp_path / "other", file.stat()) is None
-    assert [item.name for item in path.parent.iterdir()] == ["stat.msgpack"]
+    assert len(list(path.iterdir())) == 1
 
 
 def test_every_change_is_noticed(tmp_path: Path, file: Path) -> None:
@@ -117,24 +124,103 @@ def test_a_real_race_is_lost_by_nobody(tmp_path: Path, file: Path) -> None:
         assert known in {None, Digest.of(file.read_bytes())}
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"garbage",
-        b"\x81",
-        msgspec.msgpack.encode([1]),
-        msgspec.msgpack.encode({b"a": [[1, 2, 3, 4, 5], b"short"]}),
-        msgspec.msgpack.encode({b"a": [[1, 2, 3, 4], bytes(32)]}),
-    ],
-)
-def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, file: Path, data: bytes) -> None:
+@pytest.mark.parametrize("at", [0, 8, 9, 40, 70, 74, 100, -1, -33, -80])
+def test_a_damaged_byte_makes_no_wrong_answer(tmp_path: Path, file: Path, at: int) -> None:
     path = tmp_path / "cache"
-    path.write_bytes(data)
+    cached(StatCache(path), file).save()
+    (only,) = path.iterdir()
+    data = bytearray(only.read_bytes())
+    data[at] ^= 1
+    only.write_bytes(data)
     cache = StatCache(path)
-    assert cache.find(Path("a"), file.stat()) is None
+    assert cache.find(file, file.stat()) is None
     cached(cache, file).save()
     assert StatCache(path).find(file, file.stat()) == D
+
+
+def test_a_cut_cache_is_an_empty_one(tmp_path: Path, file: Path) -> None:
+    path = tmp_path / "cache"
+    cached(StatCache(path), file).save()
+    (only,) = path.iterdir()
+    data = only.read_bytes()
+    for size in range(0, len(data), 7):
+        only.write_bytes(data[:size])
+        assert StatCache(path).find(file, file.stat()) is None
+        only.write_bytes(data[:size] + bytes(len(data) - size))  # as after a crash
+        assert StatCache(path).find(file, file.stat()) is None
+
+
+def test_a_damaged_note_of_trees_is_none(tmp_path: Path) -> None:
+    known = KnownTree(D.raw, 5, 1, (b"p" * 32,), "file", None)
+    cache = StatCache(tmp_path / "cache")
+    cache.note_tree(b"fingerprint", known)
+    cache.save()
+    assert StatCache(tmp_path / "cache").tree(b"fingerprint") == known
+    path = tmp_path / "cache" / "trees"
+    data = path.read_bytes()
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert StatCache(tmp_path / "cache").tree(b"fingerprint") is None
+
+
+def test_what_two_processes_learn_of_folders_is_kept(tmp_path: Path) -> None:
+    """All files of the cache are written by both, in turn."""
+    first, second = StatCache(tmp_path / "cache"), StatCache(tmp_path / "cache")
+    files = []
+    for number in range(100):
+        path = tmp_path / f"folder-{number}" / "file"
+        path.parent.mkdir()
+        path.write_bytes(b"1")
+        files.append(path)
+        cached(second if number % 2 else first, path)
+    first.save()
+    second.save()
+    cache = StatCache(tmp_path / "cache")
+    assert all(cache.find(path, path.stat()) == D for path in files)
+
+
+def test_folders_that_went_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    folders = [tmp_path / f"folder-{number}" for number in range(200)]
+    cache = StatCache(path)
+    for folder in folders:
+        folder.mkdir()
+        (folder / "file").write_bytes(b"1")
+        cached(cache, folder / "file")
+    cache.save()
+    before = sum(item.stat().st_size for item in path.iterdir())
+    for folder in folders[1:]:
+        (folder / "file").unlink()
+        folder.rmdir()
+    for number in range(200, 400):
+        folder = tmp_path / f"folder-{number}"
+        folder.mkdir()
+        (folder / "file").write_bytes(b"1")
+        cached(cache, folder / "file")
+    cache.save()
+    # Only files of the cache that are written are cleaned.
+    assert sum(item.stat().st_size for item in path.iterdir()) < 1.2 * before
+    assert cache.find(folders[0] / "file", (folders[0] / "file").stat()) == D
+
+
+def test_equal_folders_have_one_identity_whatever_their_times() -> None:
+    facts = to_facts([0o100644, 5, 1, 2, 3, 4])
+    table = Table.of(b"a", facts, D.raw)
+    assert table.identity == Table.of(b"a", to_facts([0o100600, 5, 9, 9, 9, 9]), D.raw).identity
+    others = [
+        Table.of(b"b", facts, D.raw),
+        Table.of(b"a", facts, Digest.of(b"2").raw),
+        Table.of(b"a", to_facts([0o100755, 5, 1, 2, 3, 4]), D.raw),
+        Table.of(b"a", to_facts([0o120777, 5, 1, 2, 3, 4]), D.raw),
+        Table.of(b"a", to_facts([0o100644, 6, 1, 2, 3, 4]), D.raw),
+    ]
+    assert len({table.identity, *(one.identity for one in others)}) == 6
+
+
+def test_inodes_of_64_bits_and_times_before_1970() -> None:
+    facts = to_facts([0o100644, 5, -1, -2, (1 << 64) - 1, 4])
+    assert len(facts) == FACTS
+    assert facts != to_facts([0o100644, 5, -1, -2, 1, 4])
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, file: Path) -> None:

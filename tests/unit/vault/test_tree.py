@@ -151,13 +151,13 @@ def test_hostile_trees_are_refused(data: bytes) -> None:
 def test_differences() -> None:
     old = [entry("a"), entry("b", 1), entry("c"), entry("d")]
     new = [entry("b", 2), entry("c"), entry("d", executable=True), entry("e")]
-    assert tree.diff(old, new) == [
+    assert list(tree.diff(old, new)) == [
         TreeChange("a", entry("a"), None),
         TreeChange("b", entry("b", 1), entry("b", 2)),
         TreeChange("d", entry("d"), entry("d", executable=True)),
         TreeChange("e", None, entry("e")),
     ]
-    assert tree.diff(new, new) == []
+    assert list(tree.diff(new, new)) == []
 
 
 def test_a_folder_is_walked(tmp_path: Path) -> None:
