@@ -1,6 +1,6 @@
 """What other stores have of that which is damaged or lost in one."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
@@ -8,10 +8,11 @@ from typing import NamedTuple
 import msgspec
 
 from thence.errors import DataDamaged, NotFound
+from thence.model import codec
 from thence.model.records import Entry, decode_entry
 from thence.vault.check import Checked
 from thence.vault.findings import Finding, Severity
-from thence.vault.layout import PROJECT, mirror_of, read_project
+from thence.vault.layout import CHUNKING, PROJECT, ProjectFile, mirror_of, read_project
 from thence.vault.logscan import BadEntry, LogScan, misplaced, ref_of
 from thence.vault.mirroring import same_project
 from thence.vault.vault import Vault
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
 
     Attributes:
         contents: By content that is lost, or that lacks something: who has it.
+        recipes: Contents whose recipes are damaged here: they name parts that nobody knows.
         entries: Entries that others have.
         project: The bytes of project.json, where it must be restored.
         healed: What has no sound copy here and another store has.
@@ -47,6 +49,7 @@ class Plan(NamedTuple):
     """
 
     contents: dict[bytes, list[Source]]
+    recipes: frozenset[bytes]
     entries: tuple[HealedEntry, ...]
     project: bytes | None
     healed: frozenset[bytes]
@@ -55,6 +58,8 @@ class Plan(NamedTuple):
     def judged(self, checked: Checked) -> Checked:
         """What was found, each with whether it would be healed."""
         keys = {one.bad.key for one in self.entries}
+        # An alias that points beyond the end of a log is healed by what follows there.
+        keys.update(one.bad.log for one in self.entries if one.bad.missing)
         judged = tuple(
             msgspec.structs.replace(finding, heals=self._heals(checked, finding, keys))
             for finding in (*checked.findings, *self.found)
@@ -91,33 +96,79 @@ def plan_healing(vault: Vault, checked: Checked, sources: Sequence[Source]) -> P
         StorageError: A store failed.
         Denied: A store may not be read.
     """
-    project: bytes | None = None
-    is_readable = _is_project(vault)
     gives_numbers = vault.outbox is None and _no_mirror(vault)
     bad = {one.key: one for one in checked.entries}
-    found: list[Finding] = []
+    project, found = _project(vault, checked.scan, sources, gives_numbers=gives_numbers)
     for source in sources:
-        if is_readable:
-            same_project(vault, source.vault)
-        else:
-            read_project(source.vault.store)
-            if project is None and _agree(checked.scan, source):
-                project = source.vault.store.get(PROJECT)
         more, findings = _compare(vault, checked.scan, source, bad, gives_numbers=gives_numbers)
         bad.update((one.key, one) for one in more)
         found += findings
     entries = tuple(_entries(vault, checked.scan, bad, sources))
     contents = _contents(checked, sources)
     healed = frozenset(one for content in contents for one in checked.affected[content])
-    return Plan(contents, entries, project, healed, tuple(found))
+    return Plan(contents, _wrong_recipes(checked, contents), entries, project, healed, tuple(found))
 
 
-def _is_project(vault: Vault) -> bool:
+def _project(
+    vault: Vault, scan: LogScan, sources: Sequence[Source], *, gives_numbers: bool
+) -> tuple[bytes | None, list[Finding]]:
+    """The bytes that project.json should have, where it has others.
+
+    It has no sum. What most stores have is right; of two the home, or the one that cuts content as
+    all do.
+
+    Raises:
+        InvalidInput: A source holds another project.
+        NotFound: A source holds none.
+        StorageError: A store failed.
+        Denied: A store may not be read.
+    """
+    here = _raw_project(vault)
+    others: list[bytes] = []
+    for source in sources:
+        project = read_project(source.vault.store)
+        data = _raw_project(source.vault)
+        if here is not None and data == here:
+            others.append(here)
+            continue
+        # A flipped bit in the id must not make two projects of one.
+        if _id_of(here) != project.id and not _agree(scan, source):
+            same_project(vault, source.vault)
+        if data is not None:
+            others.append(data)
+    wrong = [data for data in others if data != here]
+    if not wrong:
+        return None, []
+    best: bytes | None
+    best, votes = Counter(wrong).most_common(1)[0]
+    rivals = others.count(here) + 1 if here is not None and _id_of(here) else 0
+    if not rivals:
+        return best, []
+    if votes < rivals:
+        return None, []
+    what = "project.json is not what it is elsewhere"
+    why = "It never changes, so it is damaged."
+    if votes == rivals and gives_numbers and _cuts_as_all(here):
+        best, why = None, "It never changes. Look at one more store, to see which of both is right."
+    return best, [Finding(severity=Severity.DAMAGE, what=what, why=why, key=PROJECT)]
+
+
+def _raw_project(vault: Vault) -> bytes | None:
     try:
-        read_project(vault.store)
-    except (NotFound, DataDamaged):
-        return False
-    return True
+        return vault.store.get(PROJECT)
+    except NotFound:
+        return None
+
+
+def _id_of(data: bytes | None) -> str | None:
+    try:
+        return None if data is None else codec.decode(data, ProjectFile).id
+    except DataDamaged:
+        return None
+
+
+def _cuts_as_all(data: bytes | None) -> bool:
+    return data is not None and codec.decode(data, ProjectFile).chunking == CHUNKING
 
 
 def _no_mirror(vault: Vault) -> bool:
@@ -137,6 +188,16 @@ def _contents(checked: Checked, sources: Sequence[Source]) -> dict[bytes, list[S
             if one in source.vault.directory:
                 found[one].append(source)
     return dict(found)
+
+
+def _wrong_recipes(checked: Checked, contents: dict[bytes, list[Source]]) -> frozenset[bytes]:
+    """A recipe has no digest of its own, so a flipped bit in it looks like a chunk that was lost."""
+    return frozenset(
+        content
+        for content, sources in contents.items()
+        for part in checked.affected[content]
+        if part != content and not any(part in one.vault.directory for one in sources)
+    )
 
 
 # Entries.
@@ -183,7 +244,7 @@ def _compare(
             continue
         if here:
             differing[log].append(number)
-        elif gives_numbers:
+        elif gives_numbers or log in scan.cut:
             missing.append(one)
     findings = [_missing(one) for one in missing]
     for log, numbers in differing.items():

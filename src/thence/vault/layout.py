@@ -15,6 +15,7 @@ from thence.store.wrap import Around
 from thence.vault.parallel import ahead
 
 __all__ = [
+    "CHUNKING",
     "FEATURES",
     "FORMAT",
     "MIRROR",
@@ -62,13 +63,14 @@ class MirrorFile(msgspec.Struct, frozen=True, kw_only=True):
     project: str
 
 
-_CHUNKING: dict[str, Any] = {
+CHUNKING: dict[str, Any] = {
     "algorithm": "fastcdc-2020",
     "average": 65536,
     "maximum": 262144,
     "minimum": 16384,
     "normalization": 1,
 }
+"""How content is cut in every project that this version makes."""
 
 
 class _FormatOnly(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +87,7 @@ def make_project(store: Store, *, project_id: str, now: datetime) -> ProjectFile
         StorageError: The store failed.
         Denied: The store may not be written to.
     """
-    project = ProjectFile(format=FORMAT, id=project_id, created=now, chunking=_CHUNKING)
+    project = ProjectFile(format=FORMAT, id=project_id, created=now, chunking=CHUNKING)
     try:
         store.create(PROJECT, [codec.encode(project)])
     except AlreadyExists:

@@ -31,7 +31,7 @@ from thence.model.records import (
     decode_entry,
 )
 from thence.vault.findings import Finding, Severity
-from thence.vault.logs import ERASURES, entry_key
+from thence.vault.logs import ERASURES, entry_key, versions_of
 from thence.vault.references import Root, references
 from thence.vault.vault import Vault
 
@@ -97,6 +97,8 @@ class LogScan:
         sealed: Runs that have ended.
         erased: Contents that were taken out of all packs.
         names: By log of versions: the artifact's name.
+        cut: Logs of which the end was lost.
+        pointed: Versions that aliases point at and that were in no log so far, each with the log.
     """
 
     def __init__(self) -> None:
@@ -109,7 +111,9 @@ class LogScan:
         self.sealed: set[str] = set()
         self.erased: set[Digest] = set()
         self.names: dict[str, str] = {}
-        self.unknown = 0
+        # Logs of aliases come before those of versions.
+        self.pointed: dict[Digest, str] = {}
+        self.cut: set[str] = set()
 
     def needs(self, log: str, number: int, entry: Entry) -> Needs | None:
         """What an entry needs; None where that is nothing, or it was removed."""
@@ -197,7 +201,26 @@ def scan_logs(vault: Vault, *, progress: Progress = silent) -> LogScan:
         progress(scan.entries, 0)
     if vault.outbox is not None:
         _scan_outbox(scan, vault)
+    _note_dangling(scan)
     return scan
+
+
+def _note_dangling(scan: LogScan) -> None:
+    """An alias is moved after its version was appended; so the end of a log was lost."""
+    damaged = {bad.log for bad in scan.bad}
+    for version, log in scan.pointed.items():
+        if versions_of(log) not in damaged:
+            ref = ref_of(log, 0)
+            scan.cut.add(versions_of(log))
+            scan.findings.append(
+                Finding(
+                    severity=Severity.DAMAGE,
+                    what=f"{ref} points at a version that is in no log",
+                    why=f"The end of {versions_of(log)} was lost, with the record {version.short}.",
+                    key=versions_of(log),
+                    refs=(ref,),
+                )
+            )
 
 
 def _scan_log(
@@ -248,6 +271,9 @@ def _take(scan: LogScan, log: str, number: int, entry: Entry) -> None:
     match entry.record:
         case Version(artifact=artifact):
             scan.names[log] = artifact
+            scan.pointed.pop(entry.digest, None)
+        case AliasMove(version=version) if version is not None:
+            scan.pointed[version] = log
         case Tombstone(version=version):
             scan.removed.add(version)
         case Restored(version=version):

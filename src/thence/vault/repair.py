@@ -202,13 +202,16 @@ class _Repair:
         if plan.project is not None:
             self._store.replace(PROJECT, [plan.project])
             self.caches += 1
+        for content in plan.recipes:
+            copies = found.inventory.copies(content)
+            found.inventory.bad.update((where.pack, content) for where in copies)
         going = {*found.unread, *(pack for pack, _ in found.inventory.bad)}
         remaining = _Remaining(found.inventory, going, found.affected)
         target = self._target(remaining)
         if going:
             with target.writer() as writer:
                 for pack in sorted(going - set(found.unread)):
-                    self._move_sound(writer, target.content, pack)
+                    self._move_sound(writer, remaining, pack)
                 self._salvage(writer, found)
             self.sent_bytes += writer.new_bytes
         self._fetch(target, found, plan)
@@ -226,14 +229,18 @@ class _Repair:
 
     # Content.
 
-    def _move_sound(self, writer: Writer, content: Content, pack: bytes) -> None:
+    def _move_sound(self, writer: Writer, remaining: _Remaining, pack: bytes) -> None:
         try:
             directory = read_directory(self._store, pack)
         except (NotFound, DataDamaged):
             return
+        content = Content(self._store, remaining)
+        known = {one for place, one in remaining.bad if place == pack}
         for piece in pieces_of(pack, directory, _READ):
             for verified in verify(self._store, content, piece):
-                _put(writer, verified)
+                # A recipe looks sound by itself: what it makes showed that it is not.
+                wrong = tuple(row for row in verified.rows if row[0] in known)
+                _put(writer, verified._replace(bad=(*verified.bad, *wrong)))
 
     def _salvage(self, writer: Writer, found: Checked) -> None:
         """What lies in packs whose directories are damaged, as far as it was learnt before."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 
+import msgspec
 from blake3 import blake3
 
 from thence.errors import DataDamaged, FormatTooNew, NotFound
@@ -16,7 +17,7 @@ from thence.vault import checkpoints
 from thence.vault.findings import Finding, Severity
 from thence.vault.inventory import Inventory
 from thence.vault.journal import hour_of
-from thence.vault.layout import FEATURES, MIRROR, PROJECT, MirrorFile, read_project
+from thence.vault.layout import FEATURES, MIRROR, PROJECT, MirrorFile, ProjectFile, read_project
 from thence.vault.live_segments import Pulse
 from thence.vault.logs import parse_entry_key
 from thence.vault.logscan import LogScan, ref_of
@@ -117,6 +118,17 @@ def _project(store: Store) -> list[Finding]:
     return []
 
 
+class _Marked(msgspec.Struct, frozen=True, kw_only=True):
+    project: str | None = None
+
+
+def _id_of(store: Store) -> str | None:
+    try:
+        return codec.decode(store.get(PROJECT), ProjectFile).id
+    except (NotFound, DataDamaged):
+        return None
+
+
 # What looks at an object of some kind.
 _Look = Callable[[Store, ObjectInfo, Inventory, LogScan], Finding | None]
 
@@ -126,14 +138,16 @@ def _nothing(store: Store, info: ObjectInfo, inventory: Inventory, scan: LogScan
 
 
 def _json(store: Store, info: ObjectInfo, inventory: Inventory, scan: LogScan) -> Finding | None:
+    what = f"{info.key} cannot be read"
     try:
         data = store.get(info.key)
+        said = codec.decode(data, _Marked).project
         if info.key == MIRROR:
             codec.decode(data, MirrorFile)
-        else:
-            codec.decode(data, dict)
     except DataDamaged as error:
-        return _damage(info.key, f"{info.key} cannot be read", error.why or error.what)
+        return _damage(info.key, what, error.why or error.what)
+    if said is not None and said != _id_of(store):
+        return _damage(info.key, what, "It names another project than project.json does.")
     return None
 
 
@@ -179,11 +193,14 @@ def _checkpoint(
 
 def _journal(store: Store, info: ObjectInfo, inventory: Inventory, scan: LogScan) -> Finding | None:
     body = store.get(info.key)
+    name = info.key.rpartition("/")[2]
     lines = body.split(b"\n")
-    if lines.pop() or hour_of(info.key) is None:
+    if lines.pop() or not lines or hour_of(info.key) is None:
         return _cache(info.key, "a hint of the journal is damaged")
     for line in lines:
         entry_id, _, log = line.partition(b" ")
+        if len(lines) == 1 and entry_id.decode("ascii", "replace") != name:
+            return _cache(info.key, "a hint of the journal is damaged")
         if not entry_id or not log.startswith(b"refs/") or not body.isascii():
             return _cache(info.key, "a hint of the journal is damaged")
     return None
@@ -194,7 +211,8 @@ def _conflict(
 ) -> Finding | None:
     log = info.key.removeprefix("conflicts/").rpartition("/")[0]
     try:
-        for data in store.get(info.key).splitlines():
+        # An empty one is no entry either.
+        for data in store.get(info.key).splitlines() or [b""]:
             decode_entry(data)
     except DataDamaged as error:
         what = f"moves of {ref_of(log, 0)} that conflict cannot be read"
