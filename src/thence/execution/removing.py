@@ -241,7 +241,9 @@ def _append(
     else:
         log = run_log(found.run)
         record = (RunTombstone if removes else RunRestored)(run=found.run, reason=reason)
-    return site.vault.append(log, record, by=site.author)
+    # What comes back may be in packs that are about to be deleted (design/0011).
+    again = () if removes else tuple(_roots(site, found))
+    return site.vault.append(log, record, by=site.author, also=again)
 
 
 def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
@@ -272,11 +274,7 @@ def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
             )
         found.append((name, one))
     for _, one in found:
-        # What it needs may be in packs that are about to be deleted (design/0011).
-        naming = site.vault.naming()
-        naming.before(_roots(site, one))
         site.ingest(_append(site, one, " ".join(reason.split()), removes=False))
-        naming.after()
     return [Undone(name) for name, _ in found]
 
 
@@ -289,12 +287,14 @@ def can_undo(site: Site, found: Removable) -> bool:
     return found.deletion is not None and not absent(site.vault, _roots(site, found))
 
 
-def _roots(site: Site, found: Removable) -> Iterator[Root]:
+def _roots(site: Site, found: VersionSummary | RunSummary) -> Iterator[Root]:
     """What a version or run needs to be whole."""
     if isinstance(found, RunDetail):
         for said in (found.opened, found.sealed):
             if said is not None:
                 yield from references(said)
+        return
+    if not isinstance(found, VersionSummary):
         return
     data = site.vault.logs.read(versions_log(found.artifact), found.number)
     record = None if data is None else decode_entry(data).record

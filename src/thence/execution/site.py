@@ -12,6 +12,7 @@ from thence.errors import (
     DataDamaged,
     StorageError,
 )
+from thence.execution.forgetting import forget, is_behind
 from thence.execution.home import Home
 from thence.execution.settings import Settings, read_settings
 from thence.index import status as index_status
@@ -144,6 +145,9 @@ class Site:
             checkpoints=self.vault.checkpoints,
             full=full,
         )
+        mark = self.local / "cache" / "erased"
+        if (number := is_behind(self.index, mark)) is not None:
+            forget(self.vault, self.index, mark, number)
         found = index_status.problems(self.index, limit=_PROBLEMS)
         if damaged := [one for one in found if one.kind in {"damaged", "gap"}]:
             _log.warning(

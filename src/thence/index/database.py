@@ -318,6 +318,16 @@ class Index:
                 (_REFRESHED, format_time(moment)),
             )
 
+    def compact(self) -> None:
+        """Write the file anew, without what was deleted in it: SQLite leaves that in free pages.
+
+        Raises:
+            StorageError: It cannot be written, or others hold it for too long.
+        """
+        with self._lock, self._translated():
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def mark_stale(self) -> None:
         """Let the next refresh look at everything: entries are about to come with no journal.
 

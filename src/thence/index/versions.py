@@ -20,6 +20,7 @@ __all__ = [
     "version_by_record",
     "versions",
     "versions_by_record",
+    "versions_with_tree",
 ]
 
 T = TypeVar("T")
@@ -85,6 +86,16 @@ def versions_by_record(index: Index, records: list[Digest]) -> dict[Digest, Vers
         for version in _select(index, f"{where} ORDER BY current_versions.number", chunk):
             found[version.record] = version
     return found
+
+
+def versions_with_tree(index: Index, tree: Digest) -> list[VersionSummary]:
+    """The versions of all artifacts with this content, removed or not."""
+    return _select(
+        index,
+        "WHERE current_versions.tree = ?"
+        " ORDER BY current_versions.artifact, current_versions.number",
+        (tree.hex,),
+    )
 
 
 def version_by_record(index: Index, record: Digest) -> VersionDetail:

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -85,6 +85,14 @@ class Cache(Around):
         self._store.create(key, parts)
         if key.startswith(_PACKS) and sum(map(len, parts)) <= PAGE:
             self._keep(key, 0, b"".join(parts))
+
+    def keep_only(self, packs: Collection[str]) -> None:
+        """Remove the pages of all packs but these, by their keys: what was erased must not stay."""
+        names = {key.rpartition("/")[2] for key in packs}
+        for path in self._folder.glob("??/*"):
+            if path.name.partition("-")[0] not in names:
+                with suppress(OSError):
+                    path.unlink()
 
     def _call(
         self, name: str, key: str, call: Callable[[], _T], sent: Sequence[Bytes] | Path = ()

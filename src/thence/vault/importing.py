@@ -81,8 +81,8 @@ def import_versions(
     """Bring versions of another project into this one, with the runs that made them.
 
     A version that is here already, by the digest of its record, is left alone, and is restored
-    where it was removed here; so all of this may be repeated. Edits of the versions and the entries of the runs are copied whole, and are known
-    by their ids.
+    where it was removed here; so all of this may be repeated. Edits of the versions and the entries
+    of the runs are copied whole, and are known by their ids.
 
     Args:
         source: The other project.
@@ -168,13 +168,18 @@ def _restore(
     log = edits_log(name)
     removed = Removals(one.entry.record for one in _entries(target, log))
     again = [
-        one.entry.digest
+        one.entry
         for one in unique.values()
         if one.version.artifact == name and one.entry.digest in removed
     ]
     return [
-        target.append(log, Restored(version=digest, reason="imported again"), by=by)
-        for digest in again
+        target.append(
+            log,
+            Restored(version=entry.digest, reason="imported again"),
+            by=by,
+            also=roots_of([entry]).roots,
+        )
+        for entry in again
     ]
 
 

@@ -1,9 +1,10 @@
 """Pushing: what waits in the outbox of a clone goes home and gets its numbers there.
 
 Content first, a hint in the journal for all, then the entries: versions, edits, runs, aliases. The
-content of what was removed before it got home stays here, so its tombstone goes first. An entry
-leaves the outbox when it is in the mirrored log. So a push that was cut anywhere is simply
-repeated: what got through before is found by its id.
+content of what was removed before it got home stays here, so its tombstone goes first; what was
+erased here is then taken out of the home's packs as well. An entry leaves the outbox when it is in
+the mirrored log. So a push that was cut anywhere is simply repeated: what got through before is
+found by its id.
 """
 
 from collections.abc import Callable
@@ -23,9 +24,10 @@ from thence.vault.conflicts import (
     waiting_in,
 )
 from thence.vault.copying import mark_partial, mirror_entries
+from thence.vault.erase import carry_out
 from thence.vault.erasures import erased
 from thence.vault.journal import Announced
-from thence.vault.logs import versions_of
+from thence.vault.logs import ERASURES, versions_of
 from thence.vault.mirroring import (
     Mirrored,
     Progress,
@@ -144,6 +146,8 @@ class _Push:
             raise Conflict(
                 "the outbox could not be pushed", why="Others changed the same logs every time."
             )
+        if any(one.log == ERASURES for one in (*self._settled.numbered, *self._numbered)):
+            carry_out(self._home)
         return Pushed(
             (*self._settled.numbered, *self._numbered),
             self._sent.contents,

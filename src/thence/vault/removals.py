@@ -46,7 +46,7 @@ class Removals:
             case RunRestored(run=run):
                 self._removed.discard(run)
 
-    def __contains__(self, wanted: Digest | RunId) -> bool:
+    def __contains__(self, wanted: object) -> bool:
         return wanted in self._removed
 
     def __bool__(self) -> bool:

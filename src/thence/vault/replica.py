@@ -10,6 +10,7 @@ from thence.model import codec
 from thence.store.base import Store
 from thence.store.open import PROBES
 from thence.vault.copying import mirror_entries
+from thence.vault.erase import carry_out
 from thence.vault.layout import (
     FEATURES,
     MIRROR,
@@ -63,6 +64,7 @@ def mirror(
     _mark(target.store, project, of or source.store.url)
     done = mirror_entries(source, target, behind(source, target), progress=progress)
     _finish(source.store, target.store)
+    carry_out(target)
     return done
 
 

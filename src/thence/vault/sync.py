@@ -7,7 +7,8 @@ from thence.model.records import ArtifactEdit, Entry, VersionEdit
 from thence.vault.choosing import Chosen, choose
 from thence.vault.conflicts import Conflicting, list_conflicts, outbox_of
 from thence.vault.copying import complete, copy_content, mark_partial, mirror_entries
-from thence.vault.logs import edits_log, run_log
+from thence.vault.erase import carry_out
+from thence.vault.logs import ERASURES, edits_log, run_log
 from thence.vault.mirroring import (
     Mirrored,
     Progress,
@@ -83,6 +84,7 @@ def pull(
         else:
             done = _pull_part(clone, home, only, progress)
         settled = settle(clone)
+        carry_out(clone)
         return Pulled(
             done.entries,
             done.contents,
@@ -102,7 +104,7 @@ def _pull_part(clone: Vault, home: Vault, only: VersionRef, progress: Progress) 
     mark_partial(clone)
     done = copy_content(home, clone, about, progress=progress)
     spans = behind(home, clone, (f"refs/artifacts/{key}/@", f"refs/aliases/{key}/@"))
-    others = set(tails(clone))
+    others = {ERASURES, *tails(clone)}
     others.update(one.log for one in outbox_of(clone).waiting())
     if chosen.version.run is not None:
         others.add(run_log(chosen.version.run))

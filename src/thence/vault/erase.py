@@ -1,0 +1,213 @@
+"""Erasing: what a project says must not be there is taken out of every pack (design/0012).
+
+It follows from the log of erasures and the packs alone, so it may be repeated anywhere and at any
+time, and goes on where it was cut.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from thence.errors import AlreadyExists, DataDamaged, NotFound
+from thence.model import codec
+from thence.model.ids import Digest
+from thence.model.records import Erasure, decode_entry
+from thence.store.cache import Cache
+from thence.store.wrap import Around
+from thence.vault import recipe
+from thence.vault.erasures import erased
+from thence.vault.inventory import Inventory, Nodes, take_inventory
+from thence.vault.logs import ERASURES
+from thence.vault.pack import BlockKind, pack_key
+from thence.vault.repack import repack
+from thence.vault.segment import Location
+from thence.vault.vault import Vault
+
+__all__ = ["CarriedOut", "carry_out", "forget_pages"]
+
+_ERASING = "gc/erasing/"
+_HEX = re.compile(r"[0-9a-f]{64}")
+_ROUNDS = 10
+
+
+class CarriedOut(NamedTuple):
+    """What was taken out of packs.
+
+    Attributes:
+        contents: How many contents.
+        size_bytes: Of these contents.
+        packs: How many packs were written anew.
+        shared_bytes: Of chunks that stay, as they are part of other contents.
+    """
+
+    contents: int = 0
+    size_bytes: int = 0
+    packs: int = 0
+    shared_bytes: int = 0
+
+
+class _Erasing(msgspec.Struct, frozen=True, kw_only=True):
+    """Packs that are to be deleted: all of them that stays lies in others."""
+
+    packs: tuple[str, ...]
+    at: datetime | None = None
+
+
+class _Doomed(NamedTuple):
+    """Ids that are to go.
+
+    Attributes:
+        shared_bytes: Of chunks that other contents need.
+    """
+
+    ids: set[bytes]
+    shared_bytes: int
+
+
+def carry_out(
+    vault: Vault, *, by: str = "", progress: Callable[[int], None] = lambda size: None
+) -> CarriedOut:
+    """Take everything that was erased out of the packs of a store; nothing to do mostly.
+
+    Args:
+        vault: Where; what waits in its outbox counts.
+        by: Who does, for people.
+        progress: Is told bytes read so far.
+
+    Raises:
+        DataDamaged: Something cannot be read, so it is not known where erased bytes are.
+        FormatTooNew: A pack was written by a newer thence.
+        StorageError: The store failed; what is left to do is done by the next call.
+        Denied: The store may not be written to.
+    """
+    gone = erased(vault)
+    if not vault.logs.tail(ERASURES):
+        return CarriedOut()
+    _finish(vault)
+    total = CarriedOut()
+    for _ in range(_ROUNDS):
+        vault.directory.refresh()
+        present = [digest for digest in gone if digest.raw in vault.directory]
+        if not present:
+            break
+        done = _rewrite(vault, present, by=by, progress=progress)
+        total = CarriedOut(*(a + b for a, b in zip(total, done, strict=True)))
+    _sweep_runs(vault)
+    forget_pages(vault)
+    return total
+
+
+def forget_pages(vault: Vault) -> None:
+    """Remove from this machine what it keeps of packs that are gone."""
+    store = vault.store
+    while isinstance(store, Around):
+        if isinstance(store, Cache):
+            store.keep_only({pack_key(pack) for pack in vault.directory.packs()})
+        store = store.inner
+
+
+def _rewrite(
+    vault: Vault, present: list[Digest], *, by: str, progress: Callable[[int], None]
+) -> CarriedOut:
+    inventory = take_inventory(vault.store, remote=vault.remote)
+    for error in inventory.damaged.values():
+        raise DataDamaged(
+            "what is in a pack is not known, so nothing was taken out of any",
+            why=f"{error.what}: {error.why}",
+            hint="Heal it first, from a copy of the project: thence repair --from URL",
+            about=error.about,
+        ) from error
+    doomed = _doomed(vault, inventory, present)
+    packs = {where.pack for one in doomed.ids for where in inventory.copies(one)}
+    avoid = frozenset[bytes]().union(*(one.packs for one in vault.condemned.read()))
+    repack(
+        vault,
+        packs,
+        lambda where: where.entry.id not in doomed.ids,
+        avoid=avoid - packs,
+        progress=progress,
+    )
+    # Who relies on these packs notices, and looks again at what it is about to name.
+    vault.condemned.put(packs, by=by or "erase")
+    _delete(vault, packs)
+    sizes = [where.entry.raw_length for where in map(inventory.find, _raw(present)) if where]
+    return CarriedOut(len(present), sum(sizes), len(packs), doomed.shared_bytes)
+
+
+def _raw(digests: Iterable[Digest]) -> Iterator[bytes]:
+    return (digest.raw for digest in digests)
+
+
+def _doomed(vault: Vault, inventory: Inventory, present: list[Digest]) -> _Doomed:
+    """The ids of contents, and those of their parts that nothing else is made of."""
+    contents = {digest.raw for digest in present}
+    nodes = Nodes(vault.store, inventory, vault.content)
+    lengths: dict[bytes, int] = {}
+    others: list[Location] = []
+    for number in inventory.of_kind(BlockKind.RECIPE):
+        where = inventory.location(number)
+        if where.entry.id in contents:
+            lengths.update(_parts(nodes, nodes.top(where)))
+        else:
+            others.append(where)
+    shared: set[bytes] = set()
+    if lengths:
+        for where in others:
+            with suppress(DataDamaged):  # one that lost a part can be put together by nobody
+                for part, _ in _parts(nodes, nodes.top(where)):
+                    if part in lengths:
+                        shared.add(part)
+    shared_bytes = sum(
+        lengths[part]
+        for part in shared
+        if (place := inventory.find(part)) and place.entry.kind is BlockKind.CHUNK
+    )
+    return _Doomed(contents | (lengths.keys() - shared), shared_bytes)
+
+
+def _parts(nodes: Nodes, node: bytes) -> Iterator[tuple[bytes, int]]:
+    """The lists and chunks below a node, with the length of what is below each."""
+    level, items = recipe.parse(node)
+    for item in items:
+        yield item.id, item.length
+        if level:
+            yield from _parts(nodes, nodes.list(item.id))
+
+
+def _delete(vault: Vault, packs: Iterable[bytes]) -> None:
+    """Delete packs of which everything that stays lies in others; cut, it can be finished."""
+    names = tuple(sorted(pack.hex() for pack in packs))
+    key = f"{_ERASING}{vault.new_id()}"
+    with suppress(AlreadyExists):  # our own, whose answer was lost
+        vault.store.create(key, [codec.encode(_Erasing(packs=names))])
+    _finish(vault)
+
+
+def _finish(vault: Vault) -> None:
+    for info in list(vault.store.list(_ERASING)):
+        try:
+            record = codec.decode(vault.store.get(info.key), _Erasing)
+        except NotFound:
+            continue  # somebody else has finished it
+        if not all(_HEX.fullmatch(name) for name in record.packs):
+            raise DataDamaged(
+                f"{info.key} cannot be read", why="It names something that is no pack."
+            )
+        for name in record.packs:
+            vault.store.delete(pack_key(bytes.fromhex(name)))
+        vault.store.delete(info.key)
+        vault.directory.refresh()
+
+
+def _sweep_runs(vault: Vault) -> None:
+    """Delete what runs that were erased had published while they went on."""
+    for _, data in vault.logs.after(ERASURES, 0):
+        record = decode_entry(data).record
+        if isinstance(record, Erasure):
+            for run in record.runs:
+                for info in list(vault.store.list(f"runs/{run}/")):
+                    vault.store.delete(info.key)

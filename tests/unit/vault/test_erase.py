@@ -1,0 +1,226 @@
+"""Erasing: no byte of it in any object, all else as before, and it goes on where it was cut."""
+
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from team import Member, Team, objects
+from thence.errors import DataDamaged, ThenceError
+from thence.model.ids import Digest, RunId
+from thence.model.records import Erasure, ErasureLifted
+from thence.store.base import Store
+from thence.store.memory import MemoryStore
+from thence.testing.faulty import Fault, FaultyStore, Rule
+from thence.vault import replica
+from thence.vault.erase import CarriedOut, carry_out
+from thence.vault.erasures import erased, erasures
+from thence.vault.logs import ERASURES
+from thence.vault.pack import entries_of, parse_pack_key, read_directory
+from thence.vault.segment import Location
+from thence.vault.vault import Vault
+
+MARK = b"Mrs Example, born 1970-01-01"
+
+
+@pytest.fixture(params=[False, True], ids=["folder", "bucket"])
+def team(tmp_path: Path, request: pytest.FixtureRequest) -> Team:
+    return Team(tmp_path, remote=request.param)
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def everything(store: Store, folder: Path) -> bytes:
+    """Every object, and every block of every pack decoded."""
+    vault = Vault(store, folder / f"looking-{random.random()}")
+    found = []
+    for info in store.list():
+        found.append(store.get(info.key))
+        pack = parse_pack_key(info.key)
+        if pack is None:
+            continue
+        blocks = {entry.offset: entry for entry in entries_of(read_directory(store, pack))}
+        for entry in blocks.values():
+            stored = store.get_range(info.key, entry.offset, entry.stored_length)
+            found.append(bytes(vault.content.decode(Location(pack, entry), stored)))
+    return b"\n".join(found)
+
+
+def erase(member: Member, *contents: bytes, run: RunId | None = None) -> CarriedOut:
+    digests = tuple(map(Digest.of, contents))
+    runs = () if run is None else (run,)
+    member.vault.append(ERASURES, Erasure(contents=digests, reason="names", runs=runs), by="eve")
+    return carry_out(member.vault)
+
+
+def has(vault: Vault, data: bytes) -> bool:
+    return not vault.content.missing([Digest.of(data)])
+
+
+SMALL = b"small " + MARK
+# Its middle has the marker; beginning and end are those of the neighbour.
+LARGE = noise(1, 700_000) + MARK * 40 + noise(2, 900_000)
+NEIGHBOUR = noise(1, 700_000) + noise(2, 900_000)
+HUGE = b"".join(noise(n, 60_000) + MARK for n in range(500))  # 30 MB, so that there are lists
+
+
+def test_no_byte_is_left_and_all_else_is_as_it_was(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("small", SMALL)
+    home.save("large", LARGE)
+    home.save("large", NEIGHBOUR)
+    home.save("other", b"fine")
+    home.log_run(b"made")
+    dead = home.content(b"nobody refers to it")
+    assert MARK in everything(team.home, tmp_path)
+    refs = objects(team.home)
+    done = erase(home, SMALL, LARGE)
+    assert done.contents == 2
+    assert done.size_bytes == len(SMALL) + len(LARGE)
+    assert 1_000_000 < done.shared_bytes < len(NEIGHBOUR)
+    assert MARK not in everything(team.home, tmp_path)
+    assert home.read("large@v2") == NEIGHBOUR
+    fresh = team.home_vault()
+    assert fresh.content.read(dead) == b"nobody refers to it"
+    assert fresh.content.read(Digest.of(b"fine")) == b"fine"
+    assert fresh.content.read(Digest.of(b"said made")) == b"said made"
+    assert {key: data for key, data in objects(team.home).items() if ERASURES not in key} == refs
+    assert not objects(team.home, "gc/erasing/")
+    told = erasures(fresh)[Digest.of(SMALL)]
+    assert (told.by, told.reason) == ("eve", "names")
+    assert carry_out(home.vault) == CarriedOut()  # a second one finds nothing to do
+
+
+@pytest.mark.slow
+def test_lists_of_chunks_go_and_are_followed(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("huge", HUGE)
+    home.save("huge", HUGE[:20_000_000] + HUGE[20_100_000:])
+    assert erase(home, HUGE, HUGE[:20_000_000] + HUGE[20_100_000:]).shared_bytes == 0
+    assert MARK not in everything(team.home, tmp_path)
+
+
+def test_all_copies_go(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("small", SMALL)
+    blind = Vault(team.home, tmp_path / "blind")
+    with blind.copier(avoid=home.vault.directory.packs()) as writer:
+        writer.put_bytes(SMALL)
+        writer.put_bytes(b"beside it")
+    assert len(objects(team.home, "packs/")) == 2
+    erase(home, SMALL)
+    assert MARK not in everything(team.home, tmp_path)
+    assert team.home_vault().content.read(Digest.of(b"beside it")) == b"beside it"
+
+
+def test_what_a_run_had_published_goes(team: Team) -> None:
+    home = team.at_home()
+    run = home.log_run(b"made")
+    team.home.create(f"runs/{run}/1/0000000001", [b"loss=" + MARK])
+    erase(home, b"made", run=run)
+    assert not objects(team.home, "runs/")
+
+
+@pytest.mark.parametrize("fault", [Fault.FAIL_BEFORE, Fault.LOSE_RESPONSE])
+def test_it_goes_on_wherever_it_was_cut(tmp_path: Path, fault: Fault) -> None:
+    """From each operation of the store on everything fails; then again with a store in order."""
+    made = Team(tmp_path)
+    home = made.at_home()
+    home.save("large", LARGE)
+    home.save("large", NEIGHBOUR)
+    home.vault.append(ERASURES, Erasure(contents=(Digest.of(LARGE),), reason="names"), by="eve")
+    before = objects(made.home, "")
+    for number in range(1, 200):
+        store = MemoryStore()
+        for key, data in before.items():
+            store.create(key, [data])
+        rule = Rule(fault=fault, on=frozenset(range(number, 10_000)), transient=False)
+        faulty = FaultyStore(store, rule)
+        with suppress(ThenceError):
+            carry_out(Vault(faulty, tmp_path / f"cut-{number}"))
+        carry_out(Vault(store, tmp_path / f"again-{number}"))
+        assert MARK not in everything(store, tmp_path)
+        vault = Vault(store, tmp_path / f"read-{number}")
+        assert vault.content.read(Digest.of(NEIGHBOUR)) == NEIGHBOUR
+        assert not objects(store, "gc/erasing/")
+        if not faulty.injected:
+            break
+    assert 10 < number < 199
+
+
+def test_clones_and_mirrors_follow(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("data", SMALL)
+    home.save("data", b"fine")
+    ann = team.clone("ann")
+    part = team.clone("part", only="data@v1")
+    mirror = Vault(MemoryStore(), tmp_path / "mirror")
+    replica.mirror(home.vault, mirror)
+    stores = [ann.vault.store, part.vault.store, mirror.store]
+    assert all(MARK in everything(store, tmp_path) for store in stores)
+    erase(home, SMALL)
+    ann.pull()
+    part.pull("data@v2")
+    replica.mirror(home.vault, mirror)
+    for store in stores:
+        assert MARK not in everything(store, tmp_path)
+    assert objects(ann.vault.store) == objects(mirror.store) == objects(team.home)
+    bob = team.clone("bob")  # which never had it
+    assert bob.pull().damaged == ()
+    assert bob.read("data@v2") == b"fine"
+
+
+def test_a_clone_erases_at_home_when_it_pushes(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("data", SMALL)
+    ann = team.clone("ann")
+    erase(ann, SMALL)
+    assert MARK not in everything(ann.vault.store, tmp_path)
+    assert MARK in everything(team.home, tmp_path)
+    ann.push()
+    assert MARK not in everything(team.home, tmp_path)
+    assert erased(team.home_vault()) == {Digest.of(SMALL)}
+
+
+def test_nobody_who_is_behind_brings_it_back(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    ann = team.clone("ann")
+    ann.save("data", SMALL)
+    ann.save("data", b"fine")
+    home.content(SMALL)
+    erase(home, SMALL)
+    ann.push()
+    assert MARK not in everything(team.home, tmp_path)
+    assert team.clone("bob").read("data@v2") == b"fine"
+    ann.pull()
+    assert MARK not in everything(ann.vault.store, tmp_path)
+
+
+def test_it_can_be_lifted(team: Team) -> None:
+    home = team.at_home()
+    home.save("data", SMALL)
+    erase(home, SMALL)
+    record = ErasureLifted(contents=(Digest.of(SMALL),), reason="a mistake")
+    home.vault.append(ERASURES, record, by="eve")
+    assert erased(home.vault) == frozenset()
+    home.content(SMALL)
+    carry_out(home.vault)
+    assert has(home.vault, SMALL)
+    erase(home, SMALL)
+    assert not has(team.home_vault(), SMALL)
+
+
+def test_a_pack_that_cannot_be_looked_into_stops_it(team: Team) -> None:
+    home = team.at_home()
+    home.save("data", SMALL)
+    home.content(b"other")
+    (key,) = (k for k, data in objects(team.home, "packs/").items() if b"other" in data)
+    data = team.home.get(key)
+    team.home.delete(key)
+    team.home.create(key, [data[:-70], b"x" * 6, data[-64:]])
+    with pytest.raises(DataDamaged, match="is not known"):
+        erase(home, SMALL)
+    assert has(team.home_vault(), SMALL)
