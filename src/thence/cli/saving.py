@@ -13,6 +13,7 @@ from thence.cli.values import KIND, NUMBER, PAIR, as_mapping
 from thence.cli.verb import Invocation, verb
 from thence.errors import Interrupted, NotFound, StorageError, ThenceError
 from thence.model.records import Kind
+from thence.vault.ignoring import IGNORE_FILE
 
 if TYPE_CHECKING:
     from thence.execution.keeping import SavedVersion
@@ -39,6 +40,7 @@ _PARTLY_DONE = 3
 @click.option("--tag", "tags", type=PAIR, multiple=True, help="Tag the version; repeatable.")
 @click.option("--metric", "metrics", type=NUMBER, multiple=True, help="A result; repeatable.")
 @click.option("--doc", metavar="FILE", help="Markdown that documents the version.")
+@click.option("--no-ignore", is_flag=True, help="Save what a .thenceignore leaves out, too.")
 def save(
     invocation: Invocation,
     *,
@@ -49,12 +51,16 @@ def save(
     tags: tuple[tuple[str, str], ...],
     metrics: tuple[tuple[str, float], ...],
     doc: str | None,
+    no_ignore: bool,
 ) -> None:
     """Save files and folders as versions.
 
     Each PATH becomes an artifact, named by its place in the project; with --as, all paths together
     are one. Content that is the same as that of the latest version makes no new version: a note,
     tags, metrics or documentation are added to the version that is there.
+
+    What a .thenceignore leaves out is not saved with a folder; -v lists it. A PATH that is named
+    is saved whatever the rules in the folders above it say.
 
     When some paths are saved and others cannot be, the exit status is 3.
     """
@@ -79,7 +85,9 @@ def save(
     for group in groups:
         try:
             with progress(invocation.output, "saving") as tell:
-                (saved,) = project.save_paths(group, name=name, progress=tell, **given)
+                (saved,) = project.save_paths(
+                    group, name=name, everything=no_ignore, progress=tell, **given
+                )
         except (Interrupted, StorageError):
             raise
         except ThenceError as error:
@@ -88,15 +96,22 @@ def save(
             report(error, invocation.output)
             failed.append(error)
         else:
-            _say(invocation, saved, [key for key, value in given.items() if value])
+            _say(invocation, saved, group, [key for key, value in given.items() if value])
     if failed:
         partly = len(failed) < len(groups)
         click.get_current_context().exit(_PARTLY_DONE if partly else failed[0].exit_status)
 
 
-def _say(invocation: Invocation, saved: "SavedVersion", given: list[str]) -> None:
+def _say(invocation: Invocation, saved: "SavedVersion", paths: list[str], given: list[str]) -> None:
     version, output = saved.version, invocation.output
-    output.record("saved", version_fields(version), new=saved.new, edited=saved.edited)
+    output.record(
+        "saved",
+        version_fields(version),
+        new=saved.new,
+        edited=saved.edited,
+        ignored=list(saved.ignored),
+        empty_folders=saved.empty_folders,
+    )
     files = human.count(version.files, "file")
     if saved.new:
         output.done(
@@ -110,8 +125,19 @@ def _say(invocation: Invocation, saved: "SavedVersion", given: list[str]) -> Non
         output.done(f"unchanged {version.ref}")
     for path in saved.skipped[:_SHOWN_SKIPPED]:
         output.warn(f"{path} was skipped: it is a socket, pipe or device and has no content")
-    if (more := len(saved.skipped) - _SHOWN_SKIPPED) > 0:
-        output.warn(f"{human.count(more, 'more file')} without content skipped")
+    if (left := len(saved.skipped) - _SHOWN_SKIPPED) > 0:
+        output.warn(f"{human.count(left, 'more file')} without content skipped")
+    if saved.ignored:
+        more = "" if output.verbose else "; -v lists them"
+        count = human.count(len(saved.ignored), "path")
+        output.note(f"{count} ignored, as {IGNORE_FILE} says{more}")
+    if output.verbose:
+        above = paths[0] if len(paths) == 1 else ""
+        for path in saved.ignored:
+            output.note(f"  ignored {os.path.join(above, path)}")
+    if saved.empty_folders and saved.new:
+        folders = human.count(saved.empty_folders, "empty folder")
+        output.note(f"{folders} not kept: a version has files only")
 
 
 @verb("rollback", examples=["thence rollback data v1"], statuses=(4,))

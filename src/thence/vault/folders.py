@@ -197,7 +197,7 @@ def look(paths: Sequence[Path], stats: StatCache, *, root: Path | None = None) -
     return Walk(
         tuple(folder for _, folder in roots if folder is not None),
         tuple(walker.special),
-        tuple(walker.ignored),
+        tuple(sorted(walker.ignored)),
         walker.empty_folders,
     )
 
