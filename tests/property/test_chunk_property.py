@@ -4,14 +4,15 @@ import io
 import os
 import random
 import tempfile
-from typing import Any
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from thence.vault import chunk, writer
+from thence.vault import chunk, stretches
 from thence.vault.chunk import AVERAGE, MAXIMUM, MINIMUM
+from thence.vault.stretches import of_file
 
 # Sizes beside every limit, where an engine may look at one byte too many.
 LIMITS = [0, 1, 63, 64, MINIMUM, MINIMUM + 48, AVERAGE, MAXIMUM, MAXIMUM + MINIMUM, 2 * MAXIMUM]
@@ -65,27 +66,62 @@ def test_chunks_have_their_sizes_and_cover_the_data(kind: str, size: int, seed: 
     assert all(0 < length <= MAXIMUM for length in lengths[-1:])
 
 
+def read_again(path: Path) -> tuple[bytes, list[int]]:
+    """A file as it is read to be kept, and where its chunks end."""
+    data, ends = bytearray(), []
+    buffers: list[bytearray] = []
+    with path.open("rb", buffering=0) as file:
+        for stretch in of_file(file.fileno(), os.fstat(file.fileno()), buffers):
+            ends += [len(data) + end for end in stretch.ends]
+            data += stretch.data
+            if stretch.buffer is not None:
+                stretch.buffer[:] = b"#" * len(stretch.buffer)  # whoever reads it now reads this
+                buffers.append(stretch.buffer)
+    return bytes(data), ends
+
+
 @settings(max_examples=25, deadline=None)
-@given(KINDS, st.integers(0, 1_200_000), st.integers(0, 2**32), st.integers(0, 70_000))
-@example("random", 512 * 1024 - 1, 0, 1)
-@example("random", 512 * 1024, 0, 0)
-@example("random", 1024 * 1024, 7, 32_769)
-@example("zeros", 1024 * 1024 + 1, 0, 32_769)
-def test_a_file_read_piecewise_is_cut_as_one(kind: str, size: int, seed: int, head: int) -> None:
+@given(KINDS, st.integers(0, 5 * MAXIMUM), st.integers(0, 2**32))
+@example("random", 2 * MAXIMUM - 1, 0)
+@example("random", 2 * MAXIMUM, 0)
+@example("random", 4 * MAXIMUM, 7)
+@example("zeros", 4 * MAXIMUM + 1, 0)
+def test_a_file_read_piecewise_is_cut_as_one(kind: str, size: int, seed: int) -> None:
     data = generate(kind, size, seed)
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
-        patch.setattr(writer, "SEGMENT", 2 * MAXIMUM)
-        file.write(data)
-        file.flush()
-        os.lseek(file.fileno(), min(head, size), os.SEEK_SET)
-        ends: list[int] = []
-        read: list[Any] = []
-        for segment in writer._segments(data[:head], file.fileno()):
-            base = ends[-1] if ends else 0
-            ends += [base + end for end in segment.ends]
-            read.append(bytes(segment.data))
-    assert b"".join(read) == data
-    assert ends == chunk.cut(data)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(stretches, "STRETCH", 2 * MAXIMUM)
+        path = Path(folder) / "file"
+        path.write_bytes(data)
+        assert read_again(path) == (data, chunk.cut(data))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 6_000_000)).filter(lambda part: sum(part) > 0),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(0, 2**32),
+)
+@example([(False, 9_000_000)], 0)
+@example([(False, 4_194_304), (True, 1), (False, 4_194_304)], 0)
+@example([(True, 100_000), (False, 9_437_184), (True, 300_000)], 3)
+@example([(False, 5_000_000), (True, 10), (False, 12_345_678), (True, 70_000)], 5)
+def test_a_file_with_holes_is_cut_as_if_it_had_none(
+    parts: list[tuple[bool, int]], seed: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        with path.open("wb") as file:
+            for written, length in parts:
+                if written:
+                    file.write(generate("random", length, seed))
+                else:
+                    file.seek(length, os.SEEK_CUR)
+            file.truncate()
+        data = path.read_bytes()
+        assert read_again(path) == (data, chunk.cut(data))
 
 
 @settings(max_examples=15, deadline=None)

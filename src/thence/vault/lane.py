@@ -1,42 +1,53 @@
 """A lane: everything that one writing thread has to itself, so that none waits for another."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from thence.errors import StorageError
 from thence.store.base import Bytes, Store
-from thence.vault.pack import BlockKind, Codec, DirectoryEntry, Pack, PackBuilder
+from thence.vault.encoding import Encoded, encode
+from thence.vault.pack import ENTRY_SIZE, BlockKind, Codec, Member, Pack, PackBuilder
+from thence.vault.parallel import submit
 from thence.vault.uploads import Uploads
 
-__all__ = ["Lane", "Member"]
+__all__ = ["Claim", "Lane", "Member"]
 
 SOLID = 256 * 1024
 PACK = 256 * 1024 * 1024
 # On a bucket: what a broken connection costs, and what several uploads at once may hold. A whole
 # pack stays below the 64 MiB that go up in one request; the last block has at most 288 KiB.
 REMOTE_PACK = 63 * 1024 * 1024
-_PROBE = 4096
-_WORTH = 0.97
+# Tiny contents must not make the directory of a pack longer than its blocks.
+_MOST_MEMBERS = 4096
+# Solid blocks that are being compressed while the next one is filled.
+_CLOSING = 2
 
 
-class Member(NamedTuple):
-    """One id of a stored block that is copied as it is.
+class Claim(NamedTuple):
+    """Who was the first of this session to need an id.
 
     Attributes:
-        id: SHA-256 of a content, or BLAKE3-256 of a chunk or list.
-        raw_length: Bytes under this id; for a recipe, of the content that it describes.
-        inner: Offset in the decoded block.
+        lane: Of the claimant, who stores it if the directory does not know it.
+        pack: The number of the pack of that lane that it is put into, or of one before it.
     """
 
-    id: bytes
-    kind: BlockKind
-    raw_length: int
-    inner: int = 0
+    lane: "Lane"
+    pack: int
+
+
+class _Closing(NamedTuple):
+    """A solid block that is being compressed."""
+
+    encoded: Future[Encoded]
+    members: list[Member]
+    size: int
 
 
 class Lane:
-    """What one thread needs to write: a pack of its own, a compressor, a solid block being filled.
+    """What one thread needs to write: a pack of its own, and a solid block that is being filled.
 
     Not for use by several threads. Once a call failed, all others fail: what was to be written may
     be lost, and others already count on it.
@@ -44,10 +55,12 @@ class Lane:
     Args:
         store: Where finished packs go.
         new_builder: Makes an empty pack.
+        pool: Compresses solid blocks.
         uploads: Publishes packs in the background; None where the store is a local folder.
 
     Attributes:
-        pack: The number of the pack that is being filled.
+        claim: Of what is put now.
+        buffers: Free memory to read files into.
         published: The packs that are durable, those that went by `uploads` left out.
     """
 
@@ -55,72 +68,76 @@ class Lane:
         self,
         store: Store,
         new_builder: Callable[[], PackBuilder],
+        pool: ThreadPoolExecutor,
         *,
         uploads: Uploads | None = None,
     ) -> None:
-        import zstandard
-
         self._store = store
         self._new_builder = new_builder
+        self._pool = pool
         self._uploads = uploads
-        self._compressor = zstandard.ZstdCompressor(level=1)
         self._builder = new_builder()
-        self._solid: list[tuple[bytes, Bytes, BlockKind]] = []
+        self._solid: list[Bytes] = []
+        self._members: list[Member] = []
         self._solid_size = 0
-        self.pack = 0
+        self._closing: deque[_Closing] = deque()
+        self._closing_size = 0
+        self.claim = Claim(self, 0)
+        self.buffers: list[bytearray] = []
         self.published: list[Pack] = []
         self._failed = False
 
     def add_small(self, wanted: bytes, data: Bytes, kind: BlockKind) -> None:
-        """Put bytes into the next solid block."""
-        with self._all_or_nothing():
-            self._solid.append((wanted, data, kind))
-            self._solid_size += len(data)
-            if self._solid_size >= SOLID:
+        """Put bytes into the next solid block; they must not change any more."""
+        self.check()
+        self._failed = True
+        self._members.append(Member(wanted, kind, len(data), self._solid_size))
+        self._solid.append(data)
+        self._solid_size += len(data)
+        self._failed = False
+        if self._solid_size >= SOLID or len(self._members) >= _MOST_MEMBERS:
+            with self._all_or_nothing():
                 self._close_solid()
+                while len(self._closing) > _CLOSING:
+                    self._store_solid()
+                self._publish_if_full()
 
     def add(self, wanted: bytes, data: Bytes, raw_length: int, kind: BlockKind) -> None:
         """Put bytes into a block of their own."""
-        with self._all_or_nothing():
-            stored, codec = self._compress(data)
-            self._add_stored(stored, codec, [Member(wanted, kind, raw_length)])
+        self.add_stored(*encode(data), [Member(wanted, kind, raw_length)])
 
     def add_stored(self, stored: Bytes, codec: Codec, members: Sequence[Member]) -> None:
-        """Put a block that is encoded already."""
-        with self._all_or_nothing():
-            self._add_stored(stored, codec, members)
+        """Put a block that is encoded already.
 
-    def _add_stored(self, stored: Bytes, codec: Codec, members: Sequence[Member]) -> None:
-        offset = self._builder.add_block(stored)
-        for wanted, kind, raw_length, inner in members:
-            self._builder.add_entry(
-                DirectoryEntry(wanted, offset, raw_length, len(stored), inner, kind, codec)
-            )
-        if self._builder.pack_bytes >= (REMOTE_PACK if self._uploads else PACK):
-            self._publish()
+        A `memoryview` may be read until the next `settle`.
+        """
+        with self._all_or_nothing():
+            self._builder.add_stored(stored, codec, members)
+            self._publish_if_full()
+
+    def settle(self) -> None:
+        """From here on the memory of what was added may be used again."""
+        with self._all_or_nothing():
+            self._builder.settle()
 
     def _close_solid(self) -> None:
-        if not self._solid:
+        if not self._members:
             return
-        stored, codec = self._compress(b"".join(data for _, data, _ in self._solid))
-        members, inner = [], 0
-        for wanted, data, kind in self._solid:
-            members.append(Member(wanted, kind, len(data), inner))
-            inner += len(data)
-        self._solid, self._solid_size = [], 0
-        self._add_stored(stored, codec, members)
+        encoded = submit(self._pool, encode, b"".join(self._solid))
+        size = self._solid_size + ENTRY_SIZE * len(self._members)
+        self._closing.append(_Closing(encoded, self._members, size))
+        self._closing_size += size
+        self._solid, self._members, self._solid_size = [], [], 0
 
-    def _compress(self, data: Bytes) -> tuple[Bytes, Codec]:
-        size = len(data)
-        if size > 4 * _PROBE:
-            middle = memoryview(data)[size // 2 : size // 2 + _PROBE]
-            # Measured: probing costs under 2 % and spares random data the whole pass.
-            if len(self._compressor.compress(middle)) > _WORTH * _PROBE:
-                return bytes(data), Codec.RAW
-        packed = self._compressor.compress(data)
-        if len(packed) < _WORTH * size:
-            return packed, Codec.ZSTD
-        return bytes(data), Codec.RAW
+    def _store_solid(self) -> None:
+        encoded, members, size = self._closing.popleft()
+        self._closing_size -= size
+        self._builder.add_stored(*encoded.result(), members)
+
+    def _publish_if_full(self) -> None:
+        size = self._builder.pack_bytes + self._closing_size
+        if size >= (REMOTE_PACK if self._uploads else PACK):
+            self._publish()
 
     def publish(self) -> None:
         """Close the pack and begin another; with `uploads` it may not be durable yet."""
@@ -128,19 +145,23 @@ class Lane:
             self._publish()
 
     def _publish(self) -> None:
+        # All of it goes into this pack: recipes in it may name lists that are in solid blocks.
         self._close_solid()
+        while self._closing:
+            self._store_solid()
         if self._builder.empty:
             return
         if self._uploads is None:
             self.published.append(self._builder.publish(self._store))
         else:
+            self._builder.settle()  # another thread publishes it, and nobody waits for that
             self._uploads.send(self._builder)
         self._builder = self._new_builder()
-        self.pack += 1
+        self.claim = Claim(self, self.claim.pack + 1)
 
-    def goes_with(self, pack: int) -> bool:
-        """Whether what is put now cannot become durable before what was put into that pack."""
-        return self._uploads is None or pack == self.pack
+    def goes_with(self, claim: Claim) -> bool:
+        """Whether what is put now cannot become durable before what was claimed so."""
+        return claim.lane is self and (self._uploads is None or claim.pack == self.claim.pack)
 
     def check(self) -> None:
         """See that nothing was lost.

@@ -5,6 +5,7 @@ Nothing is visible before `flush`; what a writer that died had published is reus
 
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
@@ -12,22 +13,24 @@ from itertools import chain
 from pathlib import Path
 from queue import LifoQueue
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar, overload
 
 from blake3 import blake3
 
-from thence.errors import Conflict, Interrupted, InvalidInput
+from thence.errors import Conflict, Interrupted, InvalidInput, ThenceError
 from thence.model.ids import Digest
 from thence.store.base import Bytes, Store
-from thence.store.failures import failures_of
-from thence.vault import chunk, recipe
+from thence.store.failures import failure_of
+from thence.vault import recipe
 from thence.vault.content import ContentInfo
 from thence.vault.directory import Directory
-from thence.vault.lane import Lane, Member
+from thence.vault.encoding import Encoded, encode_all, is_dense
+from thence.vault.lane import Claim, Lane, Member
 from thence.vault.pack import BlockKind, Codec, Pack, PackBuilder
 from thence.vault.parallel import submit
 from thence.vault.session import Session
 from thence.vault.statcache import signature
+from thence.vault.stretches import Stretch, of_bytes, of_file, of_pieces
 from thence.vault.uploads import Uploads
 
 __all__ = ["Member", "Writer"]
@@ -35,23 +38,12 @@ __all__ = ["Member", "Writer"]
 T = TypeVar("T")
 
 SMALL = 32 * 1024
-SEGMENT = 4 * 1024 * 1024
 _TRIES = 3
 # O_NONBLOCK: to open a pipe that nobody writes to must not hang us. Files do not notice it.
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _BATCH = 64
-
-
-class _Claim(NamedTuple):
-    """Who was the first of this session to need an id.
-
-    Attributes:
-        lane: Of the claimant, who stores it if the directory does not know it.
-        pack: The number of the pack of that lane that it is put into.
-    """
-
-    lane: Lane
-    pack: int
+# Stretches of a content that are being digested and compressed while the next one is read.
+_AHEAD = 2
 
 
 class _Recipe(NamedTuple):
@@ -70,11 +62,26 @@ class _Block(NamedTuple):
     members: tuple[Member, ...]
 
 
-class _Segment(NamedTuple):
-    """A piece of a content and where its chunks end; the last end is the end of the piece."""
+class _Chunk(NamedTuple):
+    """A chunk that is to be stored."""
 
+    id: bytes
     data: memoryview
-    ends: list[int]
+
+
+class _Underway(NamedTuple):
+    """A stretch whose chunks are being compressed and which is being digested.
+
+    Attributes:
+        dense: Chunks that are stored as they are.
+        packed: Chunks that other threads compress.
+    """
+
+    stretch: Stretch
+    digested: Future[None]
+    dense: list[_Chunk]
+    packed: list[_Chunk]
+    encoded: Future[list[Encoded]] | None
 
 
 class Writer:
@@ -117,7 +124,7 @@ class Writer:
         self._directory = directory
         self._staging = staging
         self._entropy = entropy
-        self._pending: dict[bytes, _Claim] = {}
+        self._pending: dict[bytes, Claim] = {}
         self._waiting: list[_Recipe | _Block] = []
         self._uploads = Uploads(store) if remote else None
         self._used: set[bytes] = set()
@@ -127,7 +134,7 @@ class Writer:
         self._free: LifoQueue[Lane | None] = LifoQueue()
         for _ in range(self._count):
             self._free.put(None)
-        self._hasher = ThreadPoolExecutor(self._count, thread_name_prefix="thence-hash")
+        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="thence-hash")
         self._stopped = False
         self.new_bytes = 0
         self.on_read: Callable[[int], None] = lambda size: None
@@ -152,7 +159,7 @@ class Writer:
                 self._uploads.stop()
             for lane in self._lanes:
                 lane.discard()
-            self._hasher.shutdown(cancel_futures=True)
+            self._pool.shutdown(cancel_futures=True)
 
     def _stop(self) -> None:
         self._stopped = True
@@ -268,7 +275,7 @@ class Writer:
         lane = self._free.get()
         try:
             if lane is None:
-                lane = Lane(self._store, self._new_builder, uploads=self._uploads)
+                lane = Lane(self._store, self._new_builder, self._pool, uploads=self._uploads)
                 self._lanes.append(lane)
             return work(lane)
         finally:
@@ -276,10 +283,16 @@ class Writer:
 
     def _is_new(self, lane: Lane, wanted: bytes) -> bool:
         """True for exactly one caller, and only where no pack has it."""
-        claim = _Claim(lane, lane.pack)
-        if self._pending.setdefault(wanted, claim) is not claim:
+        if not self._claims(lane, wanted):
             return False
         return not self._relies_on(wanted)
+
+    def _claims(self, lane: Lane, wanted: bytes) -> bool:
+        """True for exactly one caller."""
+        return (
+            wanted not in self._pending
+            and self._pending.setdefault(wanted, lane.claim) is lane.claim
+        )
 
     def knows(self, digest: Digest) -> bool:
         """Whether a content is in the store for certain, so that an entry may name it unread.
@@ -295,15 +308,16 @@ class Writer:
         return where is not None
 
     def _go_on(self, size: int) -> None:
-        """Told before each file and after each piece of one."""
+        """Told after each piece of a file."""
         if self._stopped:
             raise Interrupted("writing was stopped")
         self.on_read(size)
 
     def _put_file(self, lane: Lane, path: Path) -> ContentInfo:
         for _ in range(_TRIES):
-            self._go_on(0)
-            with failures_of(f"cannot read {path}", about=str(path)):
+            if self._stopped:
+                raise Interrupted("writing was stopped")
+            try:
                 descriptor = os.open(path, _FILE)
                 try:
                     before = os.fstat(descriptor)
@@ -313,11 +327,15 @@ class Writer:
                             why="It is no file, but a folder, pipe, socket or device.",
                             about=str(path),
                         )
-                    info = self._put_descriptor(lane, descriptor)
+                    info = self._put_descriptor(lane, descriptor, before)
                     after = os.fstat(descriptor)
                 finally:
                     os.close(descriptor)
-            if signature(before) == signature(after) and info.size_bytes == before.st_size:
+            except ThenceError:
+                raise
+            except OSError as error:
+                raise failure_of(error, f"cannot read {path}", about=str(path)) from error
+            if info is not None and signature(before) == signature(after):
                 return info
         raise Conflict(
             f"{path} changes while it is read",
@@ -326,28 +344,33 @@ class Writer:
             about=str(path),
         )
 
-    def _put_descriptor(self, lane: Lane, descriptor: int) -> ContentInfo:
-        head = os.read(descriptor, SMALL + 1)
-        if len(head) <= SMALL:
-            # A short read is not the end of a file on every file system.
-            while more := os.read(descriptor, SMALL + 1):
-                head += more
-            if len(head) <= SMALL:
-                self._go_on(len(head))
-                return self._put_small(lane, head)
-        return self._put_segments(lane, _segments(head, descriptor))
+    def _put_descriptor(
+        self, lane: Lane, descriptor: int, facts: os.stat_result
+    ) -> ContentInfo | None:
+        """Put what a file holds; None where that is not as long as it should be."""
+        size = facts.st_size
+        if size > SMALL:
+            return self._put_stretches(lane, of_file(descriptor, facts, lane.buffers), size)
+        data = os.read(descriptor, size + 1)
+        # A short read is not the end of a file on every file system.
+        while len(data) < size and (more := os.read(descriptor, size + 1 - len(data))):
+            data += more
+        if len(data) != size:
+            return None
+        self.on_read(size)
+        return self._put_small(lane, data)
 
     def _put_bytes(self, lane: Lane, data: Bytes) -> ContentInfo:
         if len(data) <= SMALL:
             return self._put_small(lane, bytes(data))
-        return self._put_segments(lane, iter([_Segment(memoryview(data), chunk.cut(data))]))
+        return self._put_stretches(lane, of_bytes(data))
 
     def _put_pieces(self, lane: Lane, pieces: Iterator[Bytes]) -> ContentInfo:
         head = b""
         for piece in pieces:
             head += piece
             if len(head) > SMALL:
-                return self._put_segments(lane, _joined(chain([head], pieces)))
+                return self._put_stretches(lane, of_pieces(chain([head], pieces)))
         return self._put_small(lane, head)
 
     def _put_small(self, lane: Lane, data: bytes) -> ContentInfo:
@@ -356,36 +379,90 @@ class Writer:
             lane.add_small(digest, data, BlockKind.WHOLE)
         return ContentInfo(Digest(digest), len(data))
 
-    def _put_segments(self, lane: Lane, segments: Iterator[_Segment]) -> ContentInfo:
+    @overload
+    def _put_stretches(self, lane: Lane, stretches: Iterator[Stretch]) -> ContentInfo: ...
+    @overload
+    def _put_stretches(
+        self, lane: Lane, stretches: Iterator[Stretch], expected: int
+    ) -> ContentInfo | None: ...
+    def _put_stretches(
+        self, lane: Lane, stretches: Iterator[Stretch], expected: int | None = None
+    ) -> ContentInfo | None:
+        """Put a content; what has another size than is expected gets no name.
+
+        While one stretch is read and cut, the ones before it are digested and compressed by other
+        threads. Only the thread of the lane claims and adds chunks, one by one, so that an error in
+        between leaves no chunk that others count on and nobody stores.
+        """
         whole = sha256()
-        chunks: list[recipe.Item] = []
-        only: bytes | None = None
-        for data, ends in segments:
-            # SHA-256 is three times slower than cutting and BLAKE3 together: its own thread.
-            hashed = submit(self._hasher, whole.update, data)
-            try:
-                start = 0
-                for end in ends:
-                    piece = data[start:end]
-                    chunks.append(recipe.Item(blake3(piece).digest(), end - start))
-                    if len(chunks) == 1:
-                        only = bytes(piece)  # a content of one chunk is stored whole
-                    else:
-                        if only is not None:
-                            self._put_chunk(lane, chunks[0].id, only)
-                            only = None
-                        self._put_chunk(lane, chunks[-1].id, piece)
-                    start = end
-            finally:
-                hashed.result()
-            self._go_on(len(data))
-        digest, size = whole.digest(), sum(item.length for item in chunks)
+        items: list[recipe.Item] = []
+        underway: deque[_Underway] = deque()
+        for stretch in stretches:
+            if underway:
+                underway[-1].digested.result()  # SHA-256 goes from left to right
+            if stretch.last and not items and len(stretch.ends) == 1:
+                return self._put_alone(lane, stretch, expected)
+            digested = submit(self._pool, whole.update, stretch.data)
+            underway.append(self._examine(stretch, digested, items))
+            if len(underway) > _AHEAD:
+                self._finish(lane, underway.popleft())
+        while underway:
+            self._finish(lane, underway.popleft())
+        digest, size = whole.digest(), sum(item.length for item in items)
+        if expected is not None and size != expected:
+            return None
         if self._is_new(lane, digest):
-            if only is not None:
-                lane.add(digest, only, size, BlockKind.WHOLE)
-            else:
-                self._put_recipe(lane, digest, chunks, size)
+            self._put_recipe(lane, digest, items, size)
+            lane.settle()
         return ContentInfo(Digest(digest), size)
+
+    def _put_alone(self, lane: Lane, stretch: Stretch, expected: int | None) -> ContentInfo | None:
+        """Put a content that is one chunk: it is stored whole."""
+        size = len(stretch.data)
+        if expected is not None and size != expected:
+            return None
+        digest = sha256(stretch.data).digest()
+        if self._is_new(lane, digest):
+            lane.add(digest, stretch.data, size, BlockKind.WHOLE)
+        self._leave(lane, stretch)
+        return ContentInfo(Digest(digest), size)
+
+    def _examine(
+        self, stretch: Stretch, digested: Future[None], items: list[recipe.Item]
+    ) -> _Underway:
+        """Name the chunks, and begin to compress those that are new and not dense."""
+        data, start = stretch.data, 0
+        dense: list[_Chunk] = []
+        packed: list[_Chunk] = []
+        for end in stretch.ends:
+            piece = data[start:end]
+            # The chunks of blank stretches are all the same.
+            wanted = items[-1].id if stretch.blank and start else blake3(piece).digest()
+            items.append(recipe.Item(wanted, end - start))
+            start = end
+            if wanted not in self._pending and not self._relies_on(wanted):
+                (dense if is_dense(piece) else packed).append(_Chunk(wanted, piece))
+        encoded = None
+        if packed:
+            encoded = submit(self._pool, encode_all, [chunk.data for chunk in packed])
+        return _Underway(stretch, digested, dense, packed, encoded)
+
+    def _finish(self, lane: Lane, done: _Underway) -> None:
+        encoded = [Encoded(chunk.data, Codec.RAW) for chunk in done.dense]
+        if done.encoded is not None:
+            encoded += done.encoded.result()
+        for chunk, (stored, codec) in zip(chain(done.dense, done.packed), encoded, strict=True):
+            if self._claims(lane, chunk.id):
+                member = Member(chunk.id, BlockKind.CHUNK, len(chunk.data))
+                lane.add_stored(stored, codec, [member])
+        done.digested.result()
+        self._leave(lane, done.stretch)
+
+    def _leave(self, lane: Lane, stretch: Stretch) -> None:
+        lane.settle()
+        if stretch.buffer is not None:
+            lane.buffers.append(stretch.buffer)
+        self._go_on(len(stretch.data))
 
     def _put_recipe(self, lane: Lane, digest: bytes, chunks: list[recipe.Item], size: int) -> None:
         """Put a recipe where no crash can leave it in the store without its chunks and lists."""
@@ -405,8 +482,8 @@ class Writer:
 
     def _is_safe(self, lane: Lane, needed: bytes) -> bool:
         """Whether nothing that is put into the lane now can be durable without it."""
-        claim = self._pending[needed]
-        return (claim.lane is lane and lane.goes_with(claim.pack)) or self._relies_on(needed)
+        claim = self._pending.get(needed)
+        return (claim is not None and lane.goes_with(claim)) or self._relies_on(needed)
 
     def _put_block(
         self, lane: Lane, stored: Bytes, codec: Codec, members: tuple[Member, ...]
@@ -419,42 +496,3 @@ class Writer:
             self._waiting.append(_Block(bytes(stored), codec, members))
         else:
             lane.add_stored(stored, codec, members)
-
-    def _put_chunk(self, lane: Lane, wanted: bytes, data: Bytes) -> None:
-        if self._is_new(lane, wanted):
-            lane.add(wanted, data, len(data), BlockKind.CHUNK)
-
-
-def _joined(pieces: Iterable[Bytes]) -> Iterator[_Segment]:
-    """Pieces put together and cut, as `_segments` does it with a file."""
-    buffer = bytearray()
-    for piece in pieces:
-        buffer += piece
-        if len(buffer) >= SEGMENT:
-            data = memoryview(bytes(buffer))
-            sure = chunk.cut(data)[:-1]
-            yield _Segment(data[: sure[-1]], sure)
-            buffer = bytearray(data[sure[-1] :])
-    data = memoryview(bytes(buffer))
-    yield _Segment(data, chunk.cut(data))
-
-
-def _segments(head: bytes, descriptor: int) -> Iterator[_Segment]:
-    """The rest of a file, cut; what follows the last sure cut is carried into the next segment."""
-    carry = head
-    while True:
-        buffer = memoryview(bytearray(SEGMENT + len(carry)))
-        buffer[: len(carry)] = carry
-        filled = len(carry)
-        while filled < len(buffer) and (got := os.readv(descriptor, [buffer[filled:]])):
-            filled += got
-        data = buffer[:filled].toreadonly()
-        ends = chunk.cut(data)
-        if filled < len(buffer):
-            if ends:
-                yield _Segment(data, ends)
-            return
-        # The last end is where the buffer ended, which is no cut of the file.
-        sure = ends[:-1]
-        carry = bytes(data[sure[-1] :])
-        yield _Segment(data[: sure[-1]], sure)

@@ -16,8 +16,7 @@ from thence.model.records import FileRole, FileUse, encode_lines
 from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
-from thence.vault import chunk, tree
-from thence.vault import lane as lane_module
+from thence.vault import chunk, encoding, tree
 from thence.vault import transfer as transfer_module
 from thence.vault.blockreader import BlockReader
 from thence.vault.lane import Member
@@ -141,7 +140,7 @@ def test_blocks_are_not_compressed_again(
     def refuse(*_: object) -> None:
         raise AssertionError("compressed again")
 
-    monkeypatch.setattr(lane_module.Lane, "_compress", refuse)
+    monkeypatch.setattr(encoding, "_compressed", refuse)
     transfer(source, target, [root])
     assert stored(target) == stored(source)
 
@@ -158,7 +157,7 @@ def test_a_store_that_is_no_project_yet_gets_blocks_as_they_are(
     def refuse(*_: object) -> None:
         raise AssertionError("compressed again")
 
-    monkeypatch.setattr(lane_module.Lane, "_compress", refuse)
+    monkeypatch.setattr(encoding, "_compressed", refuse)
     transfer(source, target, [content(large)])
     assert stored(target) == stored(source)
 

@@ -318,10 +318,10 @@ def test_a_file_that_changes_while_it_is_read(
     changes = 0
 
     def and_change(
-        self: writer_module.Writer, lane: lane_module.Lane, descriptor: int
-    ) -> ContentInfo:
+        self: writer_module.Writer, lane: lane_module.Lane, descriptor: int, facts: os.stat_result
+    ) -> ContentInfo | None:
         nonlocal changes
-        info = reading(self, lane, descriptor)
+        info = reading(self, lane, descriptor, facts)
         changes += 1
         if changes < times:
             time.sleep(0.02)  # beyond the tick of the clock of older kernels
