@@ -138,7 +138,7 @@ class Stage:
         if command in {"seal", "gc"}:
             self._leave_a_run(project)
         if command in {"push", "pull"}:
-            self._diverge(project)
+            self.diverge(project)
         if command == "get":
             project.get("data@v2", self.work / "out")
         _write(data, 3)
@@ -175,7 +175,7 @@ class Stage:
         finally:
             os.chdir(before)
 
-    def _diverge(self, project: Project) -> None:
+    def diverge(self, project: Project) -> None:
         """A clone with something of everything that waits, while others went on."""
         clone, _ = Project.clone(self.home_url, self.clone)
         data = self.clone / "data"

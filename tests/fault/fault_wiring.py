@@ -1,7 +1,10 @@
 """Has the commands of people work over stores that break."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -10,8 +13,9 @@ from thence.index.database import Index
 from thence.store.base import Store
 from thence.store.wrap import Retry
 from thence.testing.faulty import FaultyStore
+from thence.vault import directory, lane, merged
 
-__all__ = ["above_retry", "under_retry", "wired"]
+__all__ = ["above_retry", "small_parts", "under_retry", "wired"]
 
 Around = Callable[[FaultyStore], Store]
 
@@ -24,6 +28,28 @@ def above_retry(store: FaultyStore) -> Store:
 def under_retry(store: FaultyStore) -> Store:
     """Faults reach what tries again, without its pauses."""
     return Retry(store, sleep=lambda seconds: None)
+
+
+@contextmanager
+def small_parts() -> Iterator[None]:
+    """Within this, even a small project has several packs, merged directories and checkpoints."""
+    few: list[tuple[ModuleType, str, int]] = [
+        (lane, "PACK", 150_000),
+        (lane, "REMOTE_PACK", 150_000),
+        (lane, "SOLID", 2_000),
+        (merged, "PACKS", 4),
+        (directory, "_FEW", 2),
+        # Imported by its name into several modules.
+        *((one, "MIN_ENTRIES", 5) for one in _ours() if "MIN_ENTRIES" in vars(one)),
+    ]
+    with ExitStack() as stack:
+        for module, name, value in few:
+            stack.enter_context(patch.object(module, name, value))
+        yield
+
+
+def _ours() -> list[ModuleType]:
+    return [module for name, module in sys.modules.items() if name.startswith("thence.")]
 
 
 @contextmanager
@@ -60,6 +86,8 @@ def wired(
         for module, name in ((opening, "connect"), (opening, "open_store"), (places, "connect")):
             stack.enter_context(patch.object(module, name, breaking(getattr(module, name))))
         stack.enter_context(patch.object(opening, "Index", new_index))
+        for name in ("fsync", "fdatasync"):  # nobody pulls the plug here
+            stack.enter_context(patch.object(os, name, lambda descriptor: None))
         if bucket_like:
             is_far = lambda store: "/clone/" not in getattr(store, "url", str(store))  # noqa: E731
             stack.enter_context(patch.object(opening, "is_remote", is_far))

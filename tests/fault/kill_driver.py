@@ -28,6 +28,7 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_stage import COMMANDS, Ack, Stage, entry_ids, prove
+from fault_wiring import small_parts
 
 from thence.formats import registry
 from thence.store import local as local_module
@@ -134,16 +135,6 @@ def as_bucket() -> None:
         vars(module)["is_remote"] = is_far
 
 
-def small_packs() -> None:
-    """Several packs for a small project: more places to die at."""
-    from thence.vault import directory, lane, merged
-
-    lane.PACK = lane.REMOTE_PACK = 150_000
-    lane.SOLID = 2_000
-    merged.PACKS = 4
-    directory._FEW = 2
-
-
 def arm(point: str, countdown: Countdown, *, writes: bool) -> None:
     """Have every step of this process counted, which may be its last."""
     if point == "system":
@@ -247,7 +238,7 @@ class Theatre:
         gc.freeze()  # else the first collection of each child copies every page
 
     def _adapt(self) -> None:
-        small_packs()
+        small_parts().__enter__()
         if self.job.elsewhere:
             as_bucket()
 

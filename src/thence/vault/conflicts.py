@@ -130,9 +130,18 @@ class Shelf:
 
         Raises:
             NotFound: They are not there (any more).
+            DataDamaged: There is an object with none.
             StorageError: The store failed.
         """
-        return self._store.get(_PREFIX + entry_key(log, number)).splitlines()
+        key = _PREFIX + entry_key(log, number)
+        if not (entries := self._store.get(key).splitlines()):
+            raise DataDamaged(
+                f"a conflict that cannot be read: {key}",
+                why="It is empty.",
+                hint=f"What waits there can be given up: thence outbox drop {log}",
+                about=key,
+            )
+        return entries
 
     def put(self, log: str, entries: list[bytes]) -> None:
         """Keep moves, the last of them last.
