@@ -2,16 +2,18 @@
 
 import os
 import stat
-from collections.abc import Callable, Container, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from array import array
+from collections.abc import Container, Iterable, Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
 
 from thence.errors import Conflict, NotFound
 from thence.model.ids import Digest
+from thence.model.progress import Progress, silent
 from thence.store.failures import failures_of
 from thence.vault.content import Content
+from thence.vault.restorer import Restorer
 from thence.vault.statcache import Signature, signature
 from thence.vault.tree import TreeEntry, walk
 
@@ -87,7 +89,7 @@ def check_out(
     *,
     before: Iterable[TreeEntry] = (),
     force: bool = False,
-    progress: Callable[[int, int], None] = lambda files, size: None,
+    progress: Progress = silent,
 ) -> CheckedOut:
     """Write files into a folder, each whole or not at all.
 
@@ -102,7 +104,7 @@ def check_out(
         before: The version that the folder holds now; its files that `entries` has not are removed
             where they are unmodified.
         force: Overwrite files whose bytes are nowhere else.
-        progress: Is told files and bytes done so far.
+        progress: Is told files and bytes done so far, and all bytes, by any thread.
 
     Raises:
         Conflict: Files would be lost; `about` names the first.
@@ -111,27 +113,26 @@ def check_out(
         Denied: The folder may not be written to.
         StorageError: The disk is full.
     """
-    keep = {entry.path for entry in entries}
-    leaving = _leaving(folder, [old for old in before if old.path not in keep])
-    to_write, unchanged = [], 0
-    differing: list[tuple[TreeEntry, Digest]] = []
+    old = list(before)
+    keep = {entry.path for entry in entries} if old else set()
+    leaving = _leaving(folder, [entry for entry in old if entry.path not in keep])
+    to_write = array("Q")
+    total = 0
+    differing: list[tuple[str, Digest]] = []
     reached: dict[str, bool] = {}
-    for entry in entries:
-        target = folder / entry.path
+    for at, entry in enumerate(entries):
         parent = entry.path.rpartition("/")[0]
         there = None
         if _can_be_reached(folder, parent, leaving, reached):
             there = _digest_there(folder, entry.path, leaving)
-        if there == entry.digest and target.is_symlink() == entry.link:
-            if not entry.link:
-                _set_executable(target, entry)
-            unchanged += 1
+        if there == entry.digest and _is_right(folder / entry.path, entry):
             continue
-        if there is not None:
-            differing.append((entry, there))
-        to_write.append(entry)
-    lost = set() if force else content.missing(there for _, there in differing)
-    if in_danger := [entry.path for entry, there in differing if there in lost]:
+        if there is not None and there != entry.digest:
+            differing.append((entry.path, there))
+        to_write.append(at)
+        total += entry.size
+    lost = set() if force or not differing else content.missing(there for _, there in differing)
+    if in_danger := [path for path, there in differing if there in lost]:
         raise Conflict(
             f"{len(in_danger)} files in {folder} would be lost, first {in_danger[0]!r}",
             why="They differ from every version that this project knows.",
@@ -140,25 +141,11 @@ def check_out(
         )
     # Before anything is written: a file may become a folder, and a folder a file.
     removed = [path for path, was in leaving.items() if _remove(folder, path, was)]
-    done_size = 0
-    _make_folders(folder, to_write)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        done = 0
-        for batch in content.in_batches([entry.digest for entry in to_write]):
-            jobs = [
-                pool.submit(_write, content, folder / to_write[at].path, to_write[at])
-                for at in batch
-            ]
-            try:
-                for at, job in zip(batch, jobs, strict=True):
-                    job.result()
-                    done += 1
-                    done_size += to_write[at].size
-                    progress(done, done_size)
-            finally:
-                for job in jobs:
-                    job.cancel()
-    return CheckedOut(tuple(entry.path for entry in to_write), unchanged, tuple(removed))
+    _make_folders(folder, (entries[at].path for at in to_write))
+    Restorer(content, folder, progress=progress, total=total).write(entries, to_write)
+    return CheckedOut(
+        tuple(entries[at].path for at in to_write), len(entries) - len(to_write), tuple(removed)
+    )
 
 
 def _facts(path: Path) -> os.stat_result | None:
@@ -199,7 +186,9 @@ def _can_be_reached(
         Conflict: Something is there that stays.
     """
     if not parent:
-        return True
+        if parent not in known:
+            known[parent] = os.path.lexists(folder)
+        return known[parent]
     if parent not in known:
         known[parent] = False
         if _can_be_reached(folder, parent.rpartition("/")[0], leaving, known):
@@ -249,32 +238,28 @@ def _digest(path: Path, facts: os.stat_result) -> Digest:
     return digest_of_file(path)
 
 
-def _make_folders(folder: Path, entries: Iterable[TreeEntry]) -> None:
-    parents = {entry.path.rpartition("/")[0] for entry in entries}
+def _make_folders(folder: Path, paths: Iterable[str]) -> None:
+    parents = {path.rpartition("/")[0] for path in paths}
     for path in (folder, *(folder / parent for parent in sorted(parents) if parent)):
         with failures_of(f"cannot make the folder {path}", about=str(path)):
             path.mkdir(parents=True, exist_ok=True)
 
 
-def _write(content: Content, target: Path, entry: TreeEntry) -> None:
-    temporary = target.with_name(f".thence-{os.getpid()}-{os.urandom(6).hex()}")
-    with failures_of(f"cannot write {target}", about=str(target)):
-        try:
-            if entry.link:
-                temporary.symlink_to(os.fsdecode(content.read(entry.digest)))
-            else:
-                content.write_to(entry.digest, temporary, executable=entry.executable)
-            _remove_empty_folders(target)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+def _is_right(target: Path, entry: TreeEntry) -> bool:
+    """Whether a file with the right bytes is right; its permissions are made so.
 
-
-def _set_executable(target: Path, entry: TreeEntry) -> None:
-    mode = target.stat().st_mode
-    wanted = mode | (mode & 0o444) >> 2 if entry.executable else mode & ~0o111
-    if wanted != mode and bool(mode & 0o100) != entry.executable:
-        target.chmod(wanted)
+    Not those of a file with several names: it would get them under all.
+    """
+    facts = target.lstat()
+    if stat.S_ISLNK(facts.st_mode) or entry.link:
+        return stat.S_ISLNK(facts.st_mode) == entry.link
+    if bool(facts.st_mode & 0o100) == entry.executable:
+        return True
+    if facts.st_nlink > 1:
+        return False
+    mode = facts.st_mode
+    target.chmod(mode | (mode & 0o444) >> 2 if entry.executable else mode & ~0o111)
+    return True
 
 
 def _remove(folder: Path, name: str, was: Signature) -> bool:
@@ -289,9 +274,3 @@ def _remove(folder: Path, name: str, was: Signature) -> bool:
             parent.rmdir()
             parent = parent.parent
     return True
-
-
-def _remove_empty_folders(target: Path) -> None:
-    if target.is_dir() and not target.is_symlink():
-        for path, _, _ in os.walk(target, topdown=False):
-            os.rmdir(path)

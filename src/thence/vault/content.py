@@ -3,8 +3,10 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +18,11 @@ from thence.store.base import Bytes, Store
 from thence.store.failures import failures_of
 from thence.vault import recipe
 from thence.vault.directory import Directory, Location
+from thence.vault.newfile import NewFile, zeros
 from thence.vault.pack import BlockKind, Codec
 from thence.vault.parallel import ahead
+from thence.vault.placing import places
+from thence.vault.proofs import Proofs
 from thence.vault.spans import Spans
 
 __all__ = ["LARGEST_BLOCK", "Content", "ContentInfo"]
@@ -30,6 +35,11 @@ _AHEAD = 4
 # On a bucket, to read so much that nobody asked for takes no longer than another request.
 _GAP = 512 * 1024
 _MOST_CHUNKS = 4096
+# On a disk a second thread reads and decodes a content of at least this size.
+_LARGE = 32 * 1024 * 1024
+_LOOK_UP_AT_ONCE = 16 * 1024
+# A zstd frame of nothing but zeros is shorter than this, and one of anything else rarely is.
+_STORED_ZEROS = 64
 # Blocks that we write have at most 288 KiB; a forged one must not fill the memory.
 LARGEST_BLOCK = 16 * 1024 * 1024
 
@@ -55,9 +65,20 @@ class Content:
         store: Where from.
         directory: What is known to be there.
         remote: Whether the store is a bucket: then several reads go on at once.
+        proofs: Recipes that need no SHA-256 to be computed again.
     """
 
-    def __init__(self, store: Store, directory: Directory, *, remote: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        *,
+        remote: bool = False,
+        proofs: Proofs | None = None,
+    ) -> None:
+        self._proofs = proofs or Proofs(None)
+        # Tells of a content that is in no pack that it was erased, by whom and why.
+        self.why_absent: Callable[[Digest], NotFound | None] = lambda digest: None
         self._at_once = _AHEAD if remote else 1
         self._gap = _GAP if remote else 0
         self._spans = Spans(store) if remote else None
@@ -118,35 +139,26 @@ class Content:
             NotFound: The store does not have it.
             DataDamaged: What is stored is not what was written.
         """
-        where = self._directory.look_for(digest.raw, is_root=True)
-        if where is None:
-            self._refuse_if_damaged(digest)
-            raise NotFound(
-                f"content {digest.short} is not in this project",
-                why="No pack holds it.",
-                hint="It may have been collected, or the store was copied without its packs.",
-                about=str(digest),
-            )
-        if where.entry.kind is BlockKind.WHOLE:
-            data = self._member(where)
-            if sha256(data).digest() != digest.raw:
-                raise self._damaged(where, f"Content {digest.short} has other bytes.")
-            yield data
-            return
-        if where.entry.kind is not BlockKind.RECIPE:
-            raise self._damaged(where, f"{digest.short} is not a content.")
-        whole, left = sha256(), where.entry.raw_length
-        for piece in self._chunks(where):
-            left -= len(piece)
-            if left < 0:
-                raise self._damaged(where, f"Content {digest.short} is longer than it should be.")
-            whole.update(piece)
-            yield piece
-        if whole.digest() != digest.raw:
-            raise self._damaged(where, f"Content {digest.short} has other bytes.")
+        for pieces in self._pieces(digest):
+            yield from pieces
 
-    def write_to(self, digest: Digest, path: Path, *, executable: bool = False) -> None:
+    def write_to(
+        self,
+        digest: Digest,
+        path: Path,
+        *,
+        executable: bool = False,
+        tell: Callable[[int], None] = lambda size: None,
+    ) -> None:
         """Write a content to a file that must not exist; on failure nothing is left there.
+
+        Long runs of zeros are not written: the file has holes there.
+
+        Args:
+            digest: Which content.
+            path: Where to.
+            executable: Whether it is a program.
+            tell: Is told how many bytes more were written, now and then.
 
         Raises:
             NotFound: The store does not have it.
@@ -163,14 +175,66 @@ class Content:
                     f"cannot write {path}", why="There is no such folder.", about=str(path)
                 ) from error
             try:
-                with os.fdopen(descriptor, "wb", buffering=0) as file:
-                    for piece in self.stream(digest):
-                        view = memoryview(piece)
-                        while view:
-                            view = view[file.write(view) :]
+                try:
+                    file = NewFile(descriptor)
+                    for pieces in self._pieces(digest):
+                        before = file.size_bytes
+                        file.write(pieces)
+                        tell(file.size_bytes - before)
+                    file.end()
+                finally:
+                    os.close(descriptor)
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
+
+    def places(self, digests: Iterable[Digest]) -> dict[bytes, Location]:
+        """Where contents lie, by their raw digests; those that this cache knows."""
+        return places(self._directory, (digest.raw for digest in digests))
+
+    def block(self, where: Location) -> Bytes:
+        """The decoded block that holds a content; nothing in it is compared with its id.
+
+        Raises:
+            NotFound: The pack is gone.
+            DataDamaged: It cannot be decoded.
+        """
+        return self.decode(where, self._get_block(where))
+
+    def _pieces(self, digest: Digest) -> Iterator[list[Bytes]]:
+        """The bytes of a content, a window at a time; as `stream`."""
+        where = self._directory.look_for(digest.raw, is_root=True)
+        if where is None:
+            self._refuse_if_damaged(digest)
+            raise self.why_absent(digest) or NotFound(
+                f"content {digest.short} is not in this project",
+                why="No pack holds it.",
+                hint="It may have been collected, or the store was copied without its packs.",
+                about=str(digest),
+            )
+        if where.entry.kind is BlockKind.WHOLE:
+            data = self._member(where)
+            if sha256(data).digest() != digest.raw:
+                raise self._damaged(where, f"Content {digest.short} has other bytes.")
+            yield [data]
+            return
+        if where.entry.kind is not BlockKind.RECIPE:
+            raise self._damaged(where, f"{digest.short} is not a content.")
+        node = self._member(where)
+        proven = self._proofs.knows(digest.raw, node)
+        whole, left = sha256(), where.entry.raw_length
+        for pieces in self._chunks(where, node):
+            for piece in pieces:
+                left -= len(piece)
+                if not proven:
+                    whole.update(piece)
+            if left < 0:
+                raise self._damaged(where, f"Content {digest.short} is longer than it should be.")
+            yield pieces
+        if left or not (proven or whole.digest() == digest.raw):
+            raise self._damaged(where, f"Content {digest.short} has other bytes.")
+        if not proven:
+            self._proofs.note(digest.raw, node)
 
     def decode(self, where: Location, stored: Bytes) -> Bytes:
         """The bytes of a block as it lies in its pack; they are not compared with any id.
@@ -213,29 +277,34 @@ class Content:
                 about=error.about,
             ) from error
 
-    def _chunks(self, where: Location) -> Iterator[Bytes]:
+    def _chunks(self, where: Location, node: Bytes) -> Iterator[list[Bytes]]:
         """The chunks of a recipe, read a window at a time."""
-        for pieces in ahead(self._read_window, self._windows(where), at_once=self._at_once):
-            yield from pieces
+        large = where.entry.raw_length >= _LARGE
+        at_once = max(self._at_once, 2 if large else 1)
+        yield from ahead(self._read_window, self._windows(where, node), at_once=at_once)
 
-    def _windows(self, where: Location) -> Iterator[list[_Placed]]:
+    def _windows(self, recipe_at: Location, node: Bytes) -> Iterator[list[_Placed]]:
         """The chunks of a recipe in pieces of which each is read as a whole."""
         window: list[_Placed] = []
         known: set[bytes] = set()
         stored = raw = 0
-        for item in recipe.chunks_of(self._member(where), self._list):
-            found = self._directory.look_for(item.id)
-            if found is None or found.entry.kind is not BlockKind.CHUNK or not item.length:
-                raise self._damaged(where, f"Chunk {item.id.hex()[:12]} is in no pack.")
-            window.append(_Placed(item, found))
-            if item.id not in known:
-                known.add(item.id)
-                stored += found.entry.stored_length
-                raw += item.length
-            if stored >= _READ_AT_ONCE or raw >= 4 * _READ_AT_ONCE or len(window) >= _MOST_CHUNKS:
-                yield window
-                window, stored, raw = [], 0, 0
-                known.clear()
+        items = recipe.chunks_of(node, self._list)
+        while some := list(islice(items, _LOOK_UP_AT_ONCE)):
+            lies = places(self._directory, {item.id for item in some})
+            for item in some:
+                found = lies.get(item.id) or self._directory.look_for(item.id)
+                if found is None or found.entry.kind is not BlockKind.CHUNK or not item.length:
+                    raise self._damaged(recipe_at, f"Chunk {item.id.hex()[:12]} is in no pack.")
+                window.append(_Placed(item, found))
+                if item.id not in known:
+                    known.add(item.id)
+                    stored += found.entry.stored_length
+                    raw += item.length
+                enough = stored >= _READ_AT_ONCE or raw >= 2 * _READ_AT_ONCE
+                if enough or len(window) >= _MOST_CHUNKS:
+                    yield window
+                    window, stored, raw = [], 0, 0
+                    known.clear()
         if window:
             yield window
 
@@ -248,6 +317,9 @@ class Content:
         chunks: dict[recipe.Item, Bytes] = {}
         to_read: list[_Placed] = []
         for item, where in {placed.item: placed for placed in window}.values():
+            if _is_zeros(item, where):
+                chunks[item] = zeros(item.length)
+                continue
             raw = self._cached(where)
             if raw is None:
                 to_read.append(_Placed(item, where))
@@ -348,6 +420,20 @@ class Content:
     def _damaged(self, where: Location, why: str) -> DataDamaged:
         key = self._directory.key_of(where)
         return DataDamaged(f"damaged data in {key}", why=why, about=key)
+
+
+@lru_cache(maxsize=64)
+def _id_of_zeros(length: int) -> bytes:
+    return blake3(zeros(length)).digest()
+
+
+def _is_zeros(item: recipe.Item, where: Location) -> bool:
+    """Whether a chunk is all zeros, so that it need not be read: that is what its id says."""
+    return (
+        where.entry.stored_length < _STORED_ZEROS
+        and 4096 <= item.length <= LARGEST_BLOCK
+        and item.id == _id_of_zeros(item.length)
+    )
 
 
 def _block_of(where: Location) -> tuple[bytes, int, int]:
