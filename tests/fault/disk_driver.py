@@ -20,7 +20,8 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_stage import Ack, prove
+from fault_proof import prove
+from fault_stage import Ack
 from kill_driver import Job as KillJob
 from kill_driver import Theatre, in_child
 

@@ -4,36 +4,29 @@ The same stage serves the tests that kill, fill disks, break stores and damage f
 be done again at any time: it then says the same and adds nothing.
 """
 
-import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from unittest.mock import patch
 
-from thence.errors import StorageError
-from thence.model import codec
+from thence.errors import NotFound, StorageError
+from thence.execution import erasing
 from thence.model.ids import Digest
-from thence.model.numbers import is_local
-from thence.model.records import (
-    Entry,
-    FileUse,
-    RunSealed,
-    Version,
-    decode_entry,
-    decode_lines,
-)
 from thence.project import Project
 from thence.store.base import Store
 from thence.store.local import LocalStore
 from thence.store.open import connect
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault.references import digests_in, roots_of
+from thence.vault import gc as collecting
 from thence.vault.vault import Vault
 
-__all__ = ["COMMANDS", "Ack", "Acknowledge", "Command", "Stage", "entry_ids", "prove"]
+__all__ = ["COMMANDS", "Ack", "Acknowledge", "Command", "Stage", "noise"]
 
 Ack = list[Any]
 """What somebody was told: `["version", name, number, tree]`, `["alias", …]`, `["run", id]`."""
@@ -42,8 +35,6 @@ Acknowledge = Callable[[Ack], None]
 Command = Callable[["Stage", Acknowledge], None]
 
 _BIG = 250_000
-# What another moment, another process or another number would make different.
-_VOLATILE = {"created", "started", "ended", "at", "files", "sensor"}
 
 
 def noise(seed: int, size: int) -> bytes:
@@ -135,12 +126,16 @@ class Stage:
         (self.work / "notes.txt").write_text("notes\n")
         project.save_paths([self.work / "notes.txt"], name="notes", tags={"of": "ann"})
         project.describe("data", "what it is")
+        if command in {"gc", "collect with grace"}:
+            self._leave_rubbish(project)
         if command in {"seal", "gc"}:
             self._leave_a_run(project)
         if command in {"push", "pull"}:
             self.diverge(project)
         if command == "get":
             project.get("data@v2", self.work / "out")
+        if command == "repair":
+            self._damage(project)
         _write(data, 3)
         self._opened.append(project)
 
@@ -151,6 +146,21 @@ class Stage:
             Project.init(self.folder / "home").site.index.close()
         self.work.mkdir(parents=True)
         return Project.init(self.work, store=self.home_url)
+
+    def _leave_rubbish(self, project: Project) -> None:
+        """A version that was removed, and what somebody wrote who died before naming it."""
+        project.remove(project.plan_removal(["data@v2"]), reason="a test")
+        with project.site.vault.writer() as writer:
+            writer.put_bytes(noise(20, _BIG))
+
+    def _damage(self, project: Project) -> None:
+        """A mirror, and a pack that is not as it was; nobody reads it here any more."""
+        project.mirror(str(self.folder / "mirror"))
+        store = LocalStore(self.folder / "home" / ".thence" / "store")
+        key = max(store.list("packs/"), key=lambda info: info.size_bytes).key
+        data = store.get(key)
+        store.delete(key)
+        store.create(key, [data[:1000], bytes([data[1000] ^ 1]), data[1001:]])
 
     def _leave_a_run(self, project: Project) -> None:
         """A run that has ended, and whose recorder could not reach the store any more."""
@@ -303,6 +313,52 @@ def move(stage: Stage, acknowledge: Acknowledge) -> None:
     acknowledge(["moved"])
 
 
+def remove(stage: Stage, acknowledge: Acknowledge) -> None:
+    """A version is removed."""
+    project = stage.open()
+    with suppress(NotFound):  # it is removed already
+        project.remove(project.plan_removal(["data@v2"]), reason="a test")
+    there = [one.number for one in project.history("data") if one.deletion is None]
+    assert there == [1]
+    acknowledge(["removed"])
+
+
+def gc(stage: Stage, acknowledge: Acknowledge) -> None:
+    """What nothing needs goes, in two phases, and nothing else does."""
+    vault = stage.open().site.vault
+    grace_s = 0.01 if vault.remote else 0.0
+    dead = [Digest.of(noise(12, _BIG)), Digest.of(noise(20, _BIG))]
+    for _ in range(100):
+        with patch.object(collecting, "LEAST_GRACE_S", 0.0):
+            collecting.collect(vault, by="ann", grace_s=grace_s)
+        if all(vault.content.info(digest) is None for digest in dead):
+            break
+        time.sleep(0.02)
+    else:
+        raise AssertionError("what is dead does not go")
+    acknowledge(["collected"])
+
+
+def erase(stage: Stage, acknowledge: Acknowledge) -> None:
+    """A file of a version goes at once, from every pack, and whoever asks is told."""
+    site = stage.open().site
+    wanted = erasing.plan(site, ["data@v2:new-2.bin"])
+    erasing.erase(site, wanted, reason="a test")
+    secret = noise(12, _BIG)
+    for info in site.vault.store.list("packs/"):
+        data = site.vault.store.get(info.key)
+        assert not any(secret[at : at + 64] in data for at in range(0, _BIG - 64, 5000)), info.key
+    acknowledge(["erased"])
+
+
+def repair(stage: Stage, acknowledge: Acknowledge) -> None:
+    """What is damaged is healed from a mirror."""
+    project = stage.open()
+    project.repair(others=[str(stage.folder / "mirror")])
+    assert project.check(deep=True).checked.is_sound
+    acknowledge(["repaired"])
+
+
 COMMANDS: Mapping[str, Command] = {
     "save": save,
     "alias": alias,
@@ -314,118 +370,8 @@ COMMANDS: Mapping[str, Command] = {
     "mirror": mirror,
     "clone": clone,
     "move": move,
+    "remove": remove,
+    "gc": gc,
+    "erase": erase,
+    "repair": repair,
 }
-
-
-# What must hold
-
-
-def _vaults(stage: Stage, caches: Path) -> Iterator[tuple[str, Vault]]:
-    for name, store in stage.stores().items():
-        in_clone = name != "home" and store.head("clone.json") is not None
-        yield name, Vault(store, caches / f"{name}-{os.urandom(4).hex()}", clone=in_clone)
-
-
-class _Named(NamedTuple):
-    log: str
-    number: int
-    entry: Entry
-
-
-def _entries(vault: Vault) -> Iterator[_Named]:
-    """Every entry that is named; a log has no gap."""
-    last: dict[str, int] = {}
-    for log, number in vault.logs.all():
-        data = vault.logs.read(log, number)
-        assert data is not None, f"{log} {number} is listed and not there"
-        if not is_local(number):
-            assert number == last.get(log, 0) + 1, f"{log} has a gap before {number}"
-        last[log] = number
-        yield _Named(log, number, decode_entry(data))
-
-
-def entry_ids(stage: Stage, caches: Path) -> set[str]:
-    """The ids of all entries, wherever they are by now."""
-    return {one.entry.id for _, vault in _vaults(stage, caches) for one in _entries(vault)}
-
-
-def prove(
-    stage: Stage, caches: Path, *, ids: Collection[str] = (), acks: Sequence[Ack] = ()
-) -> dict[str, Any]:
-    """No name without its bytes, and nothing that was told before is gone.
-
-    Args:
-        stage: Where.
-        caches: A folder for caches that know nothing yet; it is removed.
-        ids: Of entries that must be there.
-        acks: What somebody was told.
-
-    Returns:
-        What all stores say, without what differs from one moment to the next, as JSON.
-    """
-    found: set[str] = set()
-    known: list[Ack] = []
-    all_entries: list[tuple[str, Vault, list[_Named]]] = []
-    for name, vault in _vaults(stage, caches):
-        entries = list(_entries(vault))
-        all_entries.append((name, vault, entries))
-        found.update(one.entry.id for one in entries)
-        known += _told(entries)
-        read: set[bytes] = set()
-        for root in roots_of(one.entry for one in entries).roots:
-            data = vault.content.read(root.digest)
-            assert Digest.of(data) == root.digest, f"{name}: {root} has other bytes"
-            read.add(root.digest.raw)
-            for raw in digests_in(root.kind, [data]):
-                if raw not in read:
-                    assert Digest.of(vault.content.read(Digest(raw))).raw == raw
-                    read.add(raw)
-    assert {*ids} <= found, f"entries are gone: {({*ids}) - found}"
-    for ack in acks:
-        if ack[0] in {"version", "alias", "run"}:
-            assert ack in known, f"{ack} was acknowledged, and is not there"
-    told = _essence(all_entries)
-    shutil.rmtree(caches, ignore_errors=True)
-    return told
-
-
-def _told(entries: Iterable[_Named]) -> Iterator[Ack]:
-    for log, number, entry in entries:
-        record = entry.record
-        if isinstance(record, Version):
-            yield ["version", str(record.artifact), number, str(record.tree)]
-        elif isinstance(record, RunSealed):
-            yield ["run", str(record.run)]
-        elif log.startswith("refs/aliases/"):
-            told = json.loads(codec.encode(record))
-            yield ["alias", told["artifact"], told["alias"], told["version"]]
-
-
-def _essence(entries: Sequence[tuple[str, Vault, list[_Named]]]) -> dict[str, Any]:
-    names = {
-        str(one.entry.digest): f"{one.entry.record.artifact}@{one.number}"
-        for _, _, some in entries
-        for one in some
-        if isinstance(one.entry.record, Version) and not is_local(one.number)
-    }
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(one) for key, one in value.items() if key not in _VOLATILE}
-        if isinstance(value, list):
-            return [plain(one) for one in value]
-        return names.get(value, value) if isinstance(value, str) else value
-
-    told: dict[str, Any] = {}
-    for name, vault, some in entries:
-        for log, number, entry in some:
-            summary = plain(json.loads(codec.encode(entry.record)))
-            if isinstance(entry.record, RunSealed) and entry.record.files is not None:
-                uses = decode_lines(vault.content.read(entry.record.files), FileUse)
-                summary["uses of files"] = sorted(
-                    [str(one.role), one.path, str(one.digest), one.version is not None]
-                    for one in uses
-                )
-            told[f"{name}: {log} {number}"] = summary
-        told[f"{name}: is a clone"] = vault.outbox is not None
-    return told

@@ -27,7 +27,8 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_stage import COMMANDS, Ack, Stage, entry_ids, prove
+from fault_proof import entry_ids, is_sound, prove
+from fault_stage import COMMANDS, Ack, Stage
 from fault_wiring import small_parts
 
 from thence.formats import registry
@@ -218,7 +219,7 @@ class Theatre:
         def build() -> list[str]:
             self._adapt()
             self.stage.build(self.job.command)
-            prove(self.stage, self.caches())
+            prove(self.stage, self.caches(), damaged=self.job.command == "repair")
             self.stage.close()
             return sorted(entry_ids(self.stage, self.caches()))
 
@@ -286,11 +287,16 @@ class Theatre:
             if at % 2:  # somebody at another machine, or a cache that was cleared
                 for cache in self.stage.folder.glob("*/.thence/cache"):
                     shutil.rmtree(cache)
-            prove(self.stage, self.caches(), ids=self.ids, acks=told)
+            damaged = self.job.command == "repair"
+            prove(self.stage, self.caches(), ids=self.ids, acks=told, damaged=damaged)
+            if at % 4 == 1 and not damaged:
+                assert is_sound(self.stage)
             self.act()
             everything = told + self.acknowledged()
             found = prove(self.stage, self.caches(), ids=self.ids, acks=everything)
             assert found == self.whole, _difference(self.whole, found)
+            if at % 4 == 3:
+                assert is_sound(self.stage)
 
         return in_child(checking)
 

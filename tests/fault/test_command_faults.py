@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from fault_stage import COMMANDS, Ack, Stage, entry_ids, prove
+from fault_proof import entry_ids, prove
+from fault_stage import COMMANDS, Ack, Stage
 from fault_wiring import Around, above_retry, under_retry, wired
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

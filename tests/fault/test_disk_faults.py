@@ -49,7 +49,24 @@ def test_a_disk_that_is_full_at_some_stage(tmp_path: Path, command: str, faults:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["save", "alias", "seal", "get", "push", "pull", "mirror"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(
+            "save",
+            "alias",
+            "seal",
+            "get",
+            "push",
+            "pull",
+            "mirror",
+            "remove",
+            "gc",
+            "erase",
+            "repair",
+        ),
+    ],
+)
 def test_a_disk_that_is_full_at_every_stage(tmp_path: Path, command: str, faults: Faults) -> None:
     full = fill(tmp_path, command, every=4 if command == "alias" else 20)
     assert full >= 2

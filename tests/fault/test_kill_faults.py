@@ -16,7 +16,10 @@ from thence.store.local import LocalStore
 from thence.testing.faulty import READS, WRITES
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
-COMMANDS = ["save", "alias", "rollback", "seal", "push", "pull", "mirror", "clone", "move"]
+COMMANDS = [
+    *("save", "alias", "rollback", "seal", "push", "pull", "mirror", "clone", "move"),
+    *("remove", "gc", "erase", "repair"),
+]
 
 
 def kill(tmp_path: Path, command: str, points: list[str], **job: object) -> dict[str, int]:
@@ -52,14 +55,21 @@ def test_killed_at_every_change_of_the_store(tmp_path: Path, command: str, fault
 
 
 def test_killed_at_every_change_of_either_store_by_a_push(tmp_path: Path, faults: Faults) -> None:
-    kills = kill(tmp_path, "push", ["before"], writes=True, elsewhere=True)
-    assert min(kills.values()) >= 15
+    kills = kill(tmp_path, "push", ["named"], writes=True, elsewhere=True)
+    assert min(kills.values()) >= 10
     tell(faults, kills, elsewhere=True)
 
 
 @pytest.mark.parametrize(
     ("command", "points", "every"),
-    [("seal", ["unnamed"], 3), ("pull", ["before"], 3), ("get", ["system"], 7)],
+    [
+        ("seal", ["unnamed"], 3),
+        ("pull", ["before"], 3),
+        ("get", ["system"], 7),
+        ("gc", ["before"], 3),
+        ("erase", ["before"], 4),
+        ("repair", ["before"], 3),
+    ],
 )
 def test_killed_at_some_changes(
     tmp_path: Path, command: str, points: list[str], every: int, faults: Faults
@@ -86,7 +96,7 @@ def test_killed_at_every_operation_of_the_store(
         pytest.skip("a home moves from the folder that it is in")
     # At a bucket, more is read at a time and by several threads: every change, and some reads.
     kills = kill(tmp_path, command, ["unnamed", "named"], writes=True, elsewhere=elsewhere)
-    every = 1 if command in {"save", "alias", "rollback"} else 3
+    every = 1 if command in {"save", "alias", "rollback", "remove"} else 3
     more = kill(tmp_path, command, ["before", "after"], elsewhere=elsewhere, every=every)
     assert min(kills.values()) >= 2
     assert min(more.values()) >= 5
@@ -97,8 +107,8 @@ def test_killed_at_every_operation_of_the_store(
 @pytest.mark.parametrize("command", [*COMMANDS, "get"])
 def test_killed_at_every_change_of_a_file(tmp_path: Path, command: str, faults: Faults) -> None:
     """Before each call of the system that makes, moves or removes a file: caches and index too."""
-    every = {"push": 5, "move": 5, "clone": 4, "mirror": 4, "seal": 3, "pull": 3}.get(command, 1)
-    kills = kill(tmp_path, command, ["system"], every=every)
+    every = {"push": 5, "move": 5, "clone": 4, "mirror": 4, "seal": 3, "pull": 3, "gc": 3}
+    kills = kill(tmp_path, command, ["system"], every=every.get(command, 1))
     assert kills["system"] >= 10
     tell(faults, kills, elsewhere=False)
 
