@@ -74,10 +74,11 @@ def describe(
         )
     site.refresh()
     artifact = artifacts.artifact(site.index, ArtifactName(name)).name
-    digest = None
+    digest = session = None
     if card is not None:
         with site.vault.writer() as writer:
             digest = writer.put_file(Path(card)).digest
+        session = writer.session
     edit = ArtifactEdit(artifact=artifact, description=description, card=digest)
-    site.ingest(site.artifacts.edit(artifact, edit))
+    site.ingest(site.artifacts.edit(artifact, edit, session=session))
     return artifacts.artifact(site.index, artifact)

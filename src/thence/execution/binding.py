@@ -16,6 +16,7 @@ from thence.vault import tree
 from thence.vault.artifacts import Draft, Saved
 from thence.vault.logs import Appended
 from thence.vault.parallel import ahead
+from thence.vault.session import Session
 from thence.vault.tree import TreeEntry
 from thence.vault.worktree import Worktree
 from thence.vault.writer import Writer
@@ -131,7 +132,13 @@ def plan(
 
 
 def bind(
-    site: Site, planned: Plan, *, run: RunId, sources: Sequence[Digest], now: datetime
+    site: Site,
+    planned: Plan,
+    *,
+    run: RunId,
+    sources: Sequence[Digest],
+    now: datetime,
+    session: Session | None = None,
 ) -> Bound:
     """Make the versions of a plan, whose trees are flushed, and name them at the files.
 
@@ -141,6 +148,7 @@ def bind(
         run: The run, which is named in the versions that it made.
         sources: Digests of the versions that it used.
         now: When new versions are made.
+        session: In which all of their content was put or found.
 
     Raises:
         StorageError: The store failed; some of the versions may be there, and are found by the
@@ -153,7 +161,7 @@ def bind(
     def commit(one: Planned) -> Saved | ThenceError:
         draft = one.draft._replace(run=run if made else None, sources=sources)
         try:
-            return site.artifacts.commit(draft, now=now)
+            return site.artifacts.commit(draft, now=now, session=session)
         except (StorageError, Denied):
             raise  # of the store, not of this file: the run is sealed when it works again
         except ThenceError as error:

@@ -1,17 +1,28 @@
 """Appending an entry of a run so that repeating it, by another process and days later, is safe."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from thence.model.records import Record, decode_entry, encode_entry
 from thence.vault.journal import Announced
 from thence.vault.logs import Appended
+from thence.vault.parallel import ahead
+from thence.vault.references import references
+from thence.vault.session import Session
 from thence.vault.vault import Vault
 
 __all__ = ["append_once"]
 
 
 def append_once(
-    vault: Vault, log: str, record: Record, *, entry_id: str, at: datetime, by: str
+    vault: Vault,
+    log: str,
+    record: Record,
+    *,
+    entry_id: str,
+    at: datetime,
+    by: str,
+    session: Session | None = None,
 ) -> Appended:
     """Append a record, unless an entry with this id is in the log already.
 
@@ -25,6 +36,7 @@ def append_once(
         entry_id: Of the entry.
         at: The time of the entry.
         by: Who appends it.
+        session: In which all content that it names was put or found.
 
     Raises:
         Conflict: Others were faster every time.
@@ -35,13 +47,23 @@ def append_once(
     vault.guard()
     data = encode_entry(entry_id, at, by, record)
     entry = decode_entry(data)
+    naming = vault.naming(session)
     if vault.outbox is not None:
         # The outbox is on this machine: nothing is on its way that could arrive later.
         if (found := _find_entry(vault, log, entry_id)) is not None:
             return found
-        return vault.logs.append_bytes(log, entry, data, since=vault.logs.tail(log))
-    vault.journal.note([Announced(entry_id, log)])
+        naming.before(references(record))
+        appended = vault.logs.append_bytes(log, entry, data, since=vault.logs.tail(log))
+        naming.after()
+        return appended
+    steps: list[Callable[[], None]] = [lambda: vault.journal.note([Announced(entry_id, log)])]
+    if session is not None:
+        steps.append(naming.look)
+    for _ in ahead(lambda step: step(), steps, at_once=2 if vault.remote else 1):
+        pass
+    naming.before(references(record))
     appended = vault.numbered.append_bytes(log, entry, data, since=0)
+    naming.after()
     if (there := vault.numbered.read(log, appended.number)) is None or there == data:
         return appended
     return Appended(log, appended.number, decode_entry(there), there)

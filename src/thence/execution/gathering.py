@@ -257,8 +257,14 @@ class _Gatherer:
         )
         if state.why_not_kept is not None and not _is_still_there(state):
             return self._sniffed(change(use, why_not_kept=state.why_not_kept), b"")
-        if (known := state.digest) is not None:
+        known = state.digest
+        if known is not None and self._has(known):
             return self._sniffed(change(use, digest=known), self._head_of_known(state, known))
+        if known is not None and not _is_same(state):
+            self._problems.append(
+                f"{use.path} is not kept: it changed, and what it was has been collected meanwhile"
+            )
+            return self._sniffed(change(use, why_not_kept="vanished"), b"")
         source = state.kept or state.path
         try:
             # Data of any size is not searched: it would cost more than the run. Code and
@@ -271,6 +277,13 @@ class _Gatherer:
         if not use.redacted and use.digest is not None:
             self._remember(state, use.digest)
         return self._sniffed(use, head_of(source))
+
+    def _has(self, known: Digest) -> bool:
+        """Whether what was there when the file was used still is; if the home cannot be asked, yes.
+
+        A run may take days, and what nothing else refers to may be collected meanwhile.
+        """
+        return self._content is None or self._writer.knows(known)
 
     def _head_of_known(self, state: FileState, known: Digest) -> bytes:
         """From the disk if it is still there: a bucket may be far away."""
@@ -489,7 +502,12 @@ class _Gatherer:
 
 def _is_still_there(state: FileState) -> bool:
     """Whether what there was no room to copy can be read where it is."""
-    if state.why_not_kept != "no-space" or state.changed_during_run:
+    return state.why_not_kept == "no-space" and _is_same(state)
+
+
+def _is_same(state: FileState) -> bool:
+    """Whether a file is still what it was at its first use."""
+    if state.changed_during_run:
         return False
     try:
         return Signature.of(state.path.stat()) == state.signature

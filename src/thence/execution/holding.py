@@ -183,9 +183,10 @@ def deliver(site: Site, spool: Spool, beginning: Beginning) -> bool:
     series = gathered.draft.series
     gathering = Gathering(gathered, b"" if series is None else source.content.read(series))
     wanted = sorted(gathered.contents(), key=lambda digest: digest.raw)
-    transfer(source, site.vault, [Root(digest, RootKind.CONTENT) for digest in wanted])
     tracked = spool.folder / "worktree.jsonl"
+    # The session comes first: it is the one in which all of this is named.
     with site.vault.writer() as writer:
+        transfer(source, site.vault, [Root(digest, RootKind.CONTENT) for digest in wanted])
         conclude(site, beginning, gathering, writer, worktree=Worktree(tracked))
     return True
 

@@ -22,6 +22,7 @@ from thence.vault.ignoring import IGNORE_FILE
 from thence.vault.objects import gather_bytes
 from thence.vault.parallel import submit
 from thence.vault.saving import Gathered, gather
+from thence.vault.session import Session
 from thence.vault.statcache import KnownTree
 from thence.vault.worktree import Tracked
 
@@ -172,7 +173,8 @@ def _save_group(
     if len(members) == 1 and members[0].is_dir() and gathered.files == 1:
         facts = {"folder": True}  # else its tree could not be told from that of a single file
     draft = _draft(artifact, gathered, kind, metadata)
-    saved = commit(site, draft._replace(metadata=facts, card=card))
+    draft = draft._replace(metadata=facts, card=card)
+    saved = commit(site, draft, session=writer.session)
     site.worktree.remember(
         Tracked(
             path=site.relative(member),
@@ -269,7 +271,8 @@ def save_object(
         card = None if metadata.card is None else writer.put_file(Path(metadata.card)).digest
     site.vault.hint(gathered.tree, writer.packs)
     draft = _draft(artifact, gathered, dumped.kind, metadata)
-    return commit(site, draft._replace(metadata=dumped.metadata, card=card))
+    draft = draft._replace(metadata=dumped.metadata, card=card)
+    return commit(site, draft, session=writer.session)
 
 
 def _draft(artifact: ArtifactName, gathered: Gathered, kind: Kind, metadata: Metadata) -> Draft:
@@ -286,8 +289,13 @@ def _draft(artifact: ArtifactName, gathered: Gathered, kind: Kind, metadata: Met
     )
 
 
-def commit(site: Site, draft: Draft) -> SavedVersion:
+def commit(site: Site, draft: Draft, *, session: Session | None = None) -> SavedVersion:
     """Make a version of content that is in the vault, and tell the run that is going on.
+
+    Args:
+        site: Where.
+        draft: What is to become a version.
+        session: In which all of its content was put or found.
 
     Raises:
         AlreadyExists: The name is taken by another kind or spelling.
@@ -297,7 +305,7 @@ def commit(site: Site, draft: Draft) -> SavedVersion:
     run = os.environ.get(live.RUN_VARIABLE)
     if draft.run is None and run:
         draft = draft._replace(run=RunId(run))
-    saved = site.artifacts.commit(draft, now=site.clock())
+    saved = site.artifacts.commit(draft, now=site.clock(), session=session)
     site.ingest(*saved.appended)
     live.tell(live.MadeVersion(version=saved.digest))
     return SavedVersion(

@@ -125,7 +125,7 @@ def conclude(
         beginning: Of the run, whose log has its opened entry.
         gathering: What it was made from.
         writer: Was given all of it. It is flushed here: first with everything that is known, then,
-            with the list of files, which names the versions.
+            with the list of files, which names the versions. Its session began before.
         worktree: What the paths were when the run ended; default: what they are now.
 
     Raises:
@@ -141,9 +141,10 @@ def conclude(
         outputs = plan(site, gathered.outputs, FileRole.OUTPUT, writer=writer)
     writer.flush()
     # Bytes first, name last.
-    loaded = bind(site, inputs, run=draft.run, sources=(), now=draft.ended)
+    session = writer.session
+    loaded = bind(site, inputs, run=draft.run, sources=(), now=draft.ended, session=session)
     used = tuple(dict.fromkeys((*gathered.used, *loaded.versions)))
-    saved = bind(site, outputs, run=draft.run, sources=used, now=draft.ended)
+    saved = bind(site, outputs, run=draft.run, sources=used, now=draft.ended, session=session)
     made = tuple(dict.fromkeys((*gathered.made, *saved.versions)))
     items = (*loaded.items, *gathered.overwritten, *saved.items)
     files = encode_lines([*(item.use for item in items), *gathered.others])
@@ -166,6 +167,7 @@ def conclude(
         entry_id=beginning.sealed_entry or site.vault.new_id(),
         at=site.clock(),
         by=draft.author,
+        session=session,
     )
     attachments = {files_digest: files}
     if draft.series is not None:

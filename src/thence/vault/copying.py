@@ -16,7 +16,7 @@ from thence.vault.checkpoints import MIN_ENTRIES
 from thence.vault.erasures import erased
 from thence.vault.logs import entry_key
 from thence.vault.mirroring import Mirrored, Progress, Span, at_once, diverged, place, rank
-from thence.vault.references import roots_of
+from thence.vault.references import Root, roots_of
 from thence.vault.removals import Removals, edits_of, whole
 from thence.vault.transfer import transfer
 from thence.vault.vault import Vault
@@ -87,6 +87,7 @@ class _Mirroring:
         self._ranks: dict[str, int] = {}
         self._spans = sorted(spans, key=lambda span: (rank(span.log), span.log))
         self._known = _in_checkpoints(source, self._spans)
+        self._named: dict[Root, None] = {}
         self.damaged: dict[str, str] = {}
         self.later: set[str] = set()
 
@@ -100,9 +101,13 @@ class _Mirroring:
             found = _read(self._source, left, self._known, self.damaged)
             for one in found:
                 removals.tell(one.entry.record if one.log.startswith("refs/runs/") else None)
+            naming = self._target.naming(self._target.session())
+            self._named = {}
             copied, done = self._with_their_content(found, removals, _after(total, progress))
             total = total.plus(done)
+            naming.before(self._named)
             self._write(copied)
+            naming.after()
             total = total._replace(entries=total.entries + len(copied))
         return total._replace(damaged=tuple(sorted(self.damaged.values())))
 
@@ -160,11 +165,14 @@ class _Mirroring:
                 if self._with_content(one.log, one.entry)
                 for entry in whole(self._source.numbered, one.log, one.entry, removals)
             ]
-            return found, copy_content(self._source, self._target, entries, progress=progress)
+            done = copy_content(self._source, self._target, entries, progress=progress)
         except (NotFound, DataDamaged) as error:
             if len(found) == 1:
                 self._end(found[0], error)
                 return [], Mirrored()
+        else:
+            self._named.update(dict.fromkeys(roots_of(entries).roots))
+            return found, done
         middle = len(found) // 2
         copied, done = [], Mirrored()
         for half in (found[:middle], found[middle:]):

@@ -24,7 +24,7 @@ from thence.vault.erasures import erased
 from thence.vault.journal import Announced
 from thence.vault.logs import Appended, edits_log, run_log, versions_log
 from thence.vault.mirroring import Progress
-from thence.vault.references import RootKind, roots_of
+from thence.vault.references import Root, RootKind, roots_of
 from thence.vault.removals import Removals
 from thence.vault.transfer import Transferred, transfer
 from thence.vault.vault import Vault
@@ -112,9 +112,11 @@ def import_versions(
     removed = Removals(one.entry.record for some in run_entries.values() for one in some)
     run_entries = {run: some for run, some in run_entries.items() if run not in removed}
     edits = {name: _edits(source, name, unique) for name in _names(ordered)}
-    done = _copy_content(
+    naming = target.naming(target.session())
+    done, roots = _copy_content(
         source, target, ordered, [*run_entries.values(), *edits.values()], progress
     )
+    naming.before(roots)
     appended: list[Appended] = []
     moved: list[RunId] = []
     for run, entries in run_entries.items():
@@ -129,6 +131,7 @@ def import_versions(
     for name, found in edits.items():
         appended += _append_entries(target, edits_log(name), found)
         appended += _restore(target, name, unique, by=by)
+    naming.after()
     versions = []
     for one in chosen:
         number, is_new = numbers[one.entry.digest]
@@ -189,7 +192,7 @@ def _copy_content(
     versions: Sequence[Chosen],
     others: Iterable[Iterable[_Raw]],
     progress: Progress,
-) -> Transferred:
+) -> tuple[Transferred, tuple[Root, ...]]:
     entries = [one.entry for one in versions]
     entries += [one.entry for some in others for one in some]
     roots = roots_of(entries).roots
@@ -198,7 +201,7 @@ def _copy_content(
     for root in roots:
         if root.kind is not RootKind.CONTENT:
             target.hint(root.digest, done.packs)
-    return done
+    return done, roots
 
 
 def _check_name(target: Vault, version: Version) -> None:

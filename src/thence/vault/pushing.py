@@ -7,12 +7,12 @@ the mirrored log. So a push that was cut anywhere is simply repeated: what got t
 found by its id.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
-from thence.errors import Conflict
+from thence.errors import Conflict, DataDamaged
 from thence.model.ids import Digest
 from thence.model.records import AliasMove, Entry, Restored, Tombstone, VersionEdit, decode_entry
 from thence.vault.conflicts import (
@@ -181,18 +181,11 @@ class _Push:
     def _send(self, queues: list[_Queue]) -> None:
         self._lost_race = False
         found = roots_of(self._needed(queues))
+        naming = self._home.naming(self._home.session())
         hints: list[Callable[[], None]] = []
         if found.roots:
             so_far = self._sent
-            done = transfer(
-                self._clone,
-                self._home,
-                found.roots,
-                progress=lambda contents, size: self._progress(
-                    so_far.contents + contents, so_far.size_bytes + size
-                ),
-                without=erased(self._clone) | erased(self._home),
-            )
+            done = self._send_content(found.roots)
             self._sent = Transferred(
                 so_far.contents + done.contents,
                 so_far.size_bytes + done.size_bytes,
@@ -207,7 +200,30 @@ class _Push:
             partial(self._home.journal.note, announced[start : start + _ANNOUNCED_AT_ONCE])
             for start in range(0, len(announced), _ANNOUNCED_AT_ONCE)
         ]
-        at_once(lambda write: write(), hints, self._home)
+        at_once(lambda write: write(), [*hints, naming.look], self._home)
+        naming.before(found.roots)
+        try:
+            self._append_all(queues)
+            naming.after()
+        except DataDamaged:
+            # It took so long that some of it was collected before the entries came; it is here.
+            again = self._home.naming(self._home.session())
+            self._send_content(found.roots)
+            again.before(found.roots)
+
+    def _send_content(self, roots: Iterable[Root]) -> Transferred:
+        so_far = self._sent
+        return transfer(
+            self._clone,
+            self._home,
+            roots,
+            progress=lambda contents, size: self._progress(
+                so_far.contents + contents, so_far.size_bytes + size
+            ),
+            without=erased(self._clone) | erased(self._home),
+        )
+
+    def _append_all(self, queues: list[_Queue]) -> None:
         queues.sort(key=lambda queue: queue.rank)
         for _, same_rank in groupby(queues, key=lambda queue: queue.rank):
             at_once(self._append, list(same_rank), self._home)

@@ -128,6 +128,8 @@ def transfer(
                 )
                 try:
                     work.run(roots)
+                    if work.rescued:
+                        _rescue(target, writer, work.rescued)
                 except BaseException:
                     # The pool is waited for: nobody may write when the writer drops the rest.
                     reader.stop()
@@ -145,6 +147,13 @@ def transfer(
         writer.new_bytes,
         tuple(sorted(work.packs.union(writer.packs))),
     )
+
+
+def _rescue(target: Vault, writer: Writer, contents: Sequence[Digest]) -> None:
+    from thence.vault.securing import secure  # seldom needed
+
+    roots = [Root(digest, RootKind.CONTENT) for digest in contents]
+    secure(target, roots, avoid=writer.session.condemned)
 
 
 class _Report:
@@ -176,6 +185,7 @@ class _Transfer:
 
     Attributes:
         packs: Packs of the target that had some of what is wanted before.
+        rescued: Contents that only condemned packs of the target have.
     """
 
     def __init__(
@@ -194,6 +204,8 @@ class _Transfer:
         self._reader = reader
         self._writer = writer
         self._report = report
+        self._avoid = writer.session.condemned
+        self.rescued: list[Digest] = []
         self._foreign = foreign
         self._without = frozenset(digest.raw for digest in without)
         self._planned: set[bytes] = set()
@@ -224,7 +236,7 @@ class _Transfer:
 
     def _has(self, wanted: bytes) -> bool:
         """Whether the target has it; where it has, its pack is noted."""
-        where = self._target.directory.find(wanted)
+        where = self._target.directory.find_kept(wanted, self._avoid)
         if where is None:
             return False
         self.packs.add(where.pack)
@@ -320,6 +332,11 @@ class _Transfer:
         if absent and self._refresh():
             return found + self._locate(absent)
         absent = [digest for digest in absent if digest not in self._spared]
+        if self._avoid:
+            # The target has it in packs that are about to be deleted, and nobody else has it.
+            there = self._target.directory
+            self.rescued += [Digest(digest) for digest in absent if digest in there]
+            absent = [digest for digest in absent if digest not in there]
         if absent:
             raise self._absent(absent)
         return found
