@@ -61,6 +61,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "check": Entry("checking", "check", "Check that everything is there and whole."),
         "repair": Entry("checking", "repair", "Heal what is damaged or lost from other stores."),
         "rm": Entry("removing", "rm", "Remove versions or runs."),
+        "erase": Entry("removing", "erase", "Take bytes out of the project for good, everywhere."),
         "index": Entry("indexing", "index", "The index: its state, and how to rebuild it."),
     },
 }

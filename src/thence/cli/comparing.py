@@ -94,7 +94,7 @@ def status(invocation: Invocation) -> None:
         if (more := len(one.changes) - _SHOWN_CHANGES) > 0:
             output.data(f"      and {more:,} more")
     states = Counter(one.state for one in found)
-    counts = {state: states[state] for state in ("unchanged", "modified", "missing")}
+    counts = {state: states[state] for state in ("unchanged", "modified", "missing", "gone")}
     output.record("status", counts)
     if not found:
         output.note("no path of this folder was saved yet: thence save PATH")

@@ -8,11 +8,14 @@ from thence.cli.verb import Invocation, verb
 
 __all__ = ["get"]
 
+_PARTLY_DONE = 3
+_SHOWN = 5
+
 
 @verb(
     "get",
     examples=["thence get data", "thence get data@v1 old/", "thence get data:day1.csv copy.csv"],
-    statuses=(4, 5, 6),
+    statuses=(3, 4, 5, 6),
 )
 @click.argument("ref")
 @click.argument("destination", required=False, metavar="[DEST]")
@@ -39,6 +42,7 @@ def get(invocation: Invocation, *, ref: str, destination: str | None, force: boo
             "written": done.written,
             "unchanged": done.unchanged,
             "removed": done.removed,
+            "erased": given.erased,
         },
     )
     parts = []
@@ -48,4 +52,10 @@ def get(invocation: Invocation, *, ref: str, destination: str | None, force: boo
         parts.append(f"{human.count(done.unchanged, 'file')} unchanged")
     if done.removed:
         parts.append(f"{human.count(len(done.removed), 'file')} removed")
+    if given.erased:
+        shown = ", ".join(given.erased[:_SHOWN])
+        more = len(given.erased) - _SHOWN
+        output.note(f"not given back, because it was erased: {shown}{' …' if more > 0 else ''}")
     output.done(f"got {version.ref} as {given.target} ({', '.join(parts) or 'no files'})")
+    if given.erased:
+        click.get_current_context().exit(_PARTLY_DONE)

@@ -11,9 +11,10 @@ from thence.cli.verb import Invocation, verb
 from thence.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from thence.execution.erasing import ErasurePlan
     from thence.execution.removing import Removal
 
-__all__ = ["rm"]
+__all__ = ["asks", "erase", "rm"]
 
 _SHOWN = 20
 _SHOWN_USES = 5
@@ -64,7 +65,7 @@ def rm(
     if dry_run:
         _show(output, removals)
         return
-    if reason is None and not output.json and sys.stdin.isatty():
+    if reason is None and not output.json and asks():
         _show(output, removals)
         reason = click.prompt("Why are they removed?", err=True)
     project.remove(removals, reason=reason or "", force=force)
@@ -77,6 +78,121 @@ def rm(
     if (more := len(removals) - _SHOWN) > 0:
         output.done(f"and {more:,} more")
     output.note(_what_is_left(removals))
+
+
+@verb(
+    "erase",
+    examples=[
+        'thence erase data@v1:day1.csv --reason "names of patients" --everywhere --yes',
+        "thence erase data@v1 --dry-run",
+    ],
+    statuses=(4, 5, 6),
+)
+@click.argument("refs", nargs=-1, metavar="[REF...]")
+@click.option("--content", multiple=True, metavar="DIGEST", help="This content; repeatable.")
+@click.option("--reason", metavar="TEXT", help="Why. It is shown to whoever asks for what is gone.")
+@click.option("--everywhere", is_flag=True, help="Also where other versions and runs have it.")
+@click.option("--lift", multiple=True, metavar="DIGEST", help="Let this content be kept again.")
+@click.option("--dry-run", is_flag=True, help="Only show what would go, and who else has it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def erase(
+    invocation: Invocation,
+    *,
+    refs: tuple[str, ...],
+    content: tuple[str, ...],
+    reason: str | None,
+    everywhere: bool,
+    lift: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Take bytes out of the project for good, everywhere.
+
+    For what must not be kept: REF is a version, a path in one (data@v3:names.csv) or a run. No
+    collection is waited for, nothing brings it back, and nobody can save it again. Who, when and
+    why is told to whoever asks for it. Of a run goes what nothing else has. Clones and mirrors
+    follow when they pull or are mirrored. What records say themselves stays: notes, tags,
+    parameters, metrics and digests; and so do backups and copies that are not brought up to date.
+    """
+    if bool(refs or content) == bool(lift):
+        raise InvalidInput(
+            "nothing to erase" if not lift else "--lift goes alone",
+            hint="Name a version, a path in one, a run, or a content: --content sha256:…",
+        )
+    project = invocation.project()
+    output = invocation.output
+    if lift:
+        project.lift_erasure(lift, reason=reason or "")
+        output.record("lifted", {"contents": list(lift)})
+        output.done(f"{human.count(len(lift), 'content')} may be kept again, if somebody saves it")
+        return
+    wanted = project.plan_erasure(refs, contents=content, everywhere=everywhere)
+    if dry_run:
+        _show_erasure(output, wanted)
+        return
+    if not yes and not wanted.done:
+        if output.json or not asks():
+            raise InvalidInput(
+                "erasing cannot be undone",
+                why="Nobody is there to be asked.",
+                hint="Look at what would go: --dry-run. To do it: --yes",
+            )
+        _show_erasure(output, wanted)
+        reason = reason or click.prompt("Why is it erased?", err=True)
+        click.confirm("Erase it? It cannot be undone.", abort=True, err=True)
+    done = project.erase(wanted, reason=reason or "", everywhere=everywhere)
+    output.record(
+        "erased",
+        {
+            "refs": wanted.refs,
+            "contents": [str(digest) for digest in wanted.contents],
+            "waits": done.waits,
+            **done.carried_out._asdict(),
+        },
+    )
+    carried = done.carried_out
+    names = ", ".join(wanted.refs)
+    if wanted.done and not carried.packs:
+        output.done(f"{names}: was erased before")
+        return
+    what = human.count(done.contents or carried.contents, "content")
+    output.done(f"erased {names}: {what}, {human.size(carried.size_bytes)}")
+    if carried.shared_bytes:
+        shared = human.size(carried.shared_bytes)
+        output.note(f"{shared} of it are also part of other contents, and stay there")
+    if wanted.spared:
+        output.note(f"{human.count(wanted.spared, 'content')} of the run stay: others have them")
+    if done.waits:
+        output.note("it is gone here; at home it goes with: thence push")
+    else:
+        output.note("clones and mirrors follow with: thence pull, thence mirror URL")
+
+
+def asks() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty()
+
+
+def _show_erasure(output: Output, wanted: "ErasurePlan") -> None:
+    output.record(
+        "erasure",
+        {
+            "refs": wanted.refs,
+            "contents": [str(digest) for digest in wanted.contents],
+            "size_bytes": wanted.size_bytes,
+            "shared": wanted.shared,
+            "spared": wanted.spared,
+            "done": wanted.done,
+        },
+    )
+    count = human.count(len(wanted.contents), "content")
+    output.data(f"{', '.join(wanted.refs)}: {count}, {human.size(wanted.size_bytes)}")
+    if wanted.done:
+        output.data("  it was erased before")
+    if wanted.shared:
+        output.data(f"  also in, and gone there too with --everywhere: {_listed(wanted.shared)}")
+    if wanted.spared:
+        output.data(f"  {human.count(wanted.spared, 'content')} of the run stay: others have them")
 
 
 def _show(output: Output, removals: "list[Removal]") -> None:

@@ -1,5 +1,6 @@
 """The page of a version."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +66,25 @@ def show_version(output: Output, project: "Project", ref: str, version: VersionD
     )
     _metadata(output, metadata)
     if files:
-        _files(output, ref, files)
+        _files(output, project, ref, files)
     if card is not None:
         section(output, "card")
         output.data(card.rstrip())
 
 
-def _files(output: Output, ref: str, files: "list[TreeEntry]") -> None:
+def _files(output: Output, project: "Project", ref: str, files: "Sequence[TreeEntry]") -> None:
+    from thence.index.erasures import erased_contents
+
+    gone = erased_contents(project.site.index)
     section(output, "files")
     output.table(
         [Column("PATH"), Column("SIZE", right=True), Column("DIGEST", style="dim")],
         [
-            (entry.path, "link" if entry.link else human.size(entry.size), entry.digest.short)
+            (
+                entry.path,
+                "link" if entry.link else human.size(entry.size),
+                "erased" if entry.digest in gone else entry.digest.short,
+            )
             for entry in files[:_SHOWN_FILES]
         ],
     )

@@ -4,9 +4,9 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from thence.errors import DataDamaged, Denied, StorageError
+from thence.errors import DataDamaged, Denied, FormatTooNew, StorageError
 from thence.index.database import Index
-from thence.vault.erase import forget_pages
+from thence.vault.erase import carry_out, forget_pages
 from thence.vault.erasures import erased
 from thence.vault.vault import Vault
 
@@ -38,11 +38,13 @@ def forget(vault: Vault, index: Index, mark: Path, number: int) -> None:
         number: Of the last erasure.
     """
     try:
+        if not vault.remote:
+            carry_out(vault)  # a run that was going on may have put it again
         vault.directory.refresh()
         forget_pages(vault)
         index.compact()
         # Until the packs were written anew, pages of them may be fetched again.
         if not any(digest.raw in vault.directory for digest in erased(vault)):
             mark.write_text(str(number))
-    except (StorageError, DataDamaged, Denied, OSError) as error:
+    except (StorageError, DataDamaged, Denied, FormatTooNew, OSError) as error:
         _log.info("what was erased could not be forgotten here yet: %s", error)

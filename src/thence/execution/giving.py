@@ -13,6 +13,7 @@ from thence.execution.parts import explained
 from thence.execution.site import Site
 from thence.index import runs as run_questions
 from thence.index import versions as version_questions
+from thence.index.erasures import erased_contents
 from thence.index.views import Deletion, RunDetail, VersionDetail
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName, RunRef, VersionRef, is_path, parse_ref
@@ -49,11 +50,13 @@ class Given(NamedTuple):
 
     Attributes:
         target: The file or folder that holds the version now.
+        erased: Paths that are not given back, because their content was erased.
     """
 
     version: VersionDetail
     target: Path
     done: CheckedOut
+    erased: tuple[str, ...] = ()
 
 
 def resolve(site: Site, ref: str, *, removed: bool = False) -> Resolved:
@@ -85,15 +88,37 @@ def resolve(site: Site, ref: str, *, removed: bool = False) -> Resolved:
 
 def _removed(site: Site, ref: str, deletion: Deletion, needed: Digest | None) -> NotFound:
     """That something was removed, and what can be done about it."""
-    is_there = needed is None or not site.vault.content.missing([needed])
-    return NotFound(
-        f"{ref} was removed",
-        why=str(deletion),
-        hint=f"Its content is still there. To undo it: thence rm --undo {ref}"
-        if is_there
-        else "Its content is gone. A clone or mirror from before may still have it.",
-        about=ref,
-    )
+    if needed is None or not site.vault.content.missing([needed]):
+        hint = f"Its content is still there. To undo it: thence rm --undo {ref}"
+    elif needed in erased_contents(site.index):
+        hint = "Its content was erased, and cannot be given back."
+    else:
+        hint = "Its content is gone. A clone or mirror from before may still have it."
+    return NotFound(f"{ref} was removed", why=str(deletion), hint=hint, about=ref)
+
+
+def _without_erased(
+    site: Site, ref: str, entries: Sequence[TreeEntry]
+) -> tuple[Sequence[TreeEntry], tuple[str, ...]]:
+    """The files that can be given back, and the paths of those that were erased.
+
+    Raises:
+        NotFound: All of them were erased.
+    """
+    told = erased_contents(site.index)
+    if not told:
+        return entries, ()
+    left = [entry for entry in entries if entry.digest not in told]
+    gone = tuple(entry.path for entry in entries if entry.digest in told)
+    if gone and not left:
+        first = next(told[entry.digest] for entry in entries if entry.digest in told)
+        raise NotFound(
+            f"{ref} was erased",
+            why=str(first),
+            hint="It is nowhere in this project any more, and cannot be given back.",
+            about=ref,
+        )
+    return left, gone
 
 
 def _output_of(site: Site, ref: RunRef) -> Resolved:
@@ -155,7 +180,7 @@ def get(
         DataDamaged: A content is damaged.
     """
     found = resolve(site, ref)
-    entries = files_of(site, found)
+    entries, erased = _without_erased(site, ref, files_of(site, found))
     wanted = found.path or found.version.artifact
     single = (
         len(entries) == 1
@@ -184,7 +209,7 @@ def get(
     if known is not None and known.artifact == found.version.artifact:
         was_file = target.is_file()
         if not single or not was_file:
-            before = tree.decode(site.vault.content.read(known.tree))
+            before = _files_before(site, known.tree)
         # A file becomes a folder, or a folder a file: seen from the folder above.
         if single:
             before = _below(target.name, before)
@@ -209,7 +234,20 @@ def get(
                 )
             ]
         )
-    return Given(found.version, target, done)
+    return Given(found.version, target, done, erased)
+
+
+def _files_before(site: Site, known: Digest) -> Sequence[TreeEntry]:
+    """The files of the version that was here before; none where it was removed and collected.
+
+    Files that were erased are not among them: those on the disk stay.
+    """
+    told = erased_contents(site.index)
+    try:
+        entries = tree.decode(site.vault.content.read(known))
+    except NotFound:
+        return ()
+    return [entry for entry in entries if entry.digest not in told] if told else entries
 
 
 def _below(name: str, entries: Iterable[TreeEntry]) -> list[TreeEntry]:

@@ -1,6 +1,6 @@
 """The part of the facade that looks after what a project keeps: proving, healing, removing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from thence.execution.site import Site
@@ -9,6 +9,7 @@ from thence.model.progress import Progress, silent
 
 if TYPE_CHECKING:
     from thence.execution.checking import Diagnosis, Repaired
+    from thence.execution.erasing import Erased, ErasurePlan
     from thence.execution.removing import Removal, Undone
 
 __all__ = ["Upkeep"]
@@ -123,3 +124,64 @@ class Upkeep:
         from thence.execution import removing
 
         return removing.can_undo(self.site, found)
+
+    def plan_erasure(
+        self, refs: Sequence[str] = (), *, contents: Sequence[str] = (), everywhere: bool = False
+    ) -> "ErasurePlan":
+        """What erasing versions, paths in them, runs and contents would mean.
+
+        Args:
+            refs: Versions, paths in versions, runs.
+            contents: Digests of contents.
+            everywhere: Of runs, too, take what others have.
+
+        Raises:
+            NotFound: There is no such version, path, run or content.
+            InvalidInput: A ref or digest cannot be read, or is a name alone.
+            DataDamaged: Something cannot be read, so it is not known who else has it.
+            StorageError: The store failed.
+        """
+        from thence.execution import erasing
+
+        return erasing.plan(self.site, refs, contents=contents, everywhere=everywhere)
+
+    def erase(
+        self,
+        wanted: "ErasurePlan",
+        *,
+        reason: str,
+        everywhere: bool = False,
+        progress: Callable[[int], None] = lambda size: None,
+    ) -> "Erased":
+        """Take bytes out of every pack for good; done again, it goes on where it was cut.
+
+        Args:
+            wanted: What `plan_erasure` gave.
+            reason: Why; whoever asks for what is gone is told.
+            everywhere: Also where other versions and runs have some of it.
+            progress: Is told bytes read so far.
+
+        Raises:
+            InvalidInput: There is no reason.
+            Conflict: Others have some of it; nothing was erased.
+            DataDamaged: Something cannot be read, so it is not known where erased bytes are.
+            StorageError: The store failed; repeat it to go on.
+            Denied: The store may not be written to.
+        """
+        from thence.execution import erasing
+
+        return erasing.erase(
+            self.site, wanted, reason=reason, everywhere=everywhere, progress=progress
+        )
+
+    def lift_erasure(self, digests: Sequence[str], *, reason: str) -> None:
+        """Let contents that were erased be kept again, if somebody saves them.
+
+        Raises:
+            InvalidInput: A digest cannot be read, it is not erased, or there is no reason.
+            StorageError: The store failed.
+            Denied: The store may not be written to.
+        """
+        from thence.execution import erasing
+
+        erasing.lift(self.site, digests, reason=reason)

@@ -1,18 +1,20 @@
 """What was erased: contents that must not be there, and that nobody misses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
-from thence.errors import NotFound
+from thence.errors import Denied, NotFound
 from thence.model.ids import Digest
 from thence.model.records import Entry, Erasure, ErasureLifted, decode_entry
 from thence.vault.logs import ERASURES
-from thence.vault.vault import Vault
 
-__all__ = ["ErasedBy", "erased", "erasures", "fold", "gone_for_good"]
+if TYPE_CHECKING:
+    from thence.vault.vault import Vault
+
+__all__ = ["ErasedBy", "erased", "erasures", "fold", "refusal_of", "why_absent"]
 
 
 class ErasedBy(NamedTuple):
@@ -33,10 +35,10 @@ class _Known(NamedTuple):
     contents: Mapping[Digest, ErasedBy]
 
 
-_known: WeakKeyDictionary[Vault, _Known] = WeakKeyDictionary()
+_known: WeakKeyDictionary["Vault", _Known] = WeakKeyDictionary()
 
 
-def erased(vault: Vault) -> frozenset[Digest]:
+def erased(vault: "Vault") -> frozenset[Digest]:
     """The contents that were erased and may not come back; what waits in an outbox counts.
 
     Costs one request where nothing is new.
@@ -49,7 +51,7 @@ def erased(vault: Vault) -> frozenset[Digest]:
     return frozenset(erasures(vault))
 
 
-def erasures(vault: Vault) -> Mapping[Digest, ErasedBy]:
+def erasures(vault: "Vault") -> Mapping[Digest, ErasedBy]:
     """The same, with who erased each, when and why.
 
     Raises:
@@ -79,11 +81,44 @@ def fold(found: dict[Digest, ErasedBy], entry: Entry) -> None:
                 found.pop(digest, None)
 
 
-def gone_for_good(digest: Digest, what: str, told: ErasedBy) -> NotFound:
-    """That something was erased, for who asks for it."""
+def why_absent(vault: "Vault", digest: Digest) -> NotFound | None:
+    """That a content was erased, for who asks for it; None where it was not.
+
+    Raises:
+        DataDamaged: An entry cannot be read: nobody knows what must not be there.
+        StorageError: The store failed.
+        Denied: It may not be read.
+    """
+    told = erasures(vault).get(digest)
+    if told is None:
+        return None
     return NotFound(
-        f"{what} was erased",
+        f"content {digest.short} was erased",
         why=str(told),
         hint="It is nowhere in this project any more, and cannot be given back.",
         about=str(digest),
     )
+
+
+def refusal_of(vault: "Vault") -> Callable[[bytes], None]:
+    """What refuses contents that were erased, by their ids, as of now.
+
+    Raises:
+        DataDamaged: An entry cannot be read: nobody knows what must not be there.
+        StorageError: The store failed.
+        Denied: It may not be read.
+    """
+    told = {digest.raw: one for digest, one in erasures(vault).items()}
+
+    def refuse(wanted: bytes) -> None:
+        if (one := told.get(wanted)) is None:
+            return
+        digest = Digest(wanted)
+        raise Denied(
+            f"content {digest.short} was erased, and must not come back",
+            why=str(one),
+            hint=f"If it may be kept after all: thence erase --lift {digest} --reason TEXT",
+            about=str(digest),
+        )
+
+    return refuse

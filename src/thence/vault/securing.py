@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from thence.errors import NotFound, ThenceError
+from thence.errors import ThenceError
 from thence.vault.directory import Location
-from thence.vault.erasures import erased
+from thence.vault.erasures import erased, refusal_of
 from thence.vault.pack import BlockKind
-from thence.vault.references import Root
+from thence.vault.references import Root, RootKind
 from thence.vault.repack import copy
 from thence.vault.walk import Seen, Walk
 
@@ -29,28 +29,33 @@ def secure(vault: "Vault", roots: Iterable[Root], *, avoid: Collection[bytes]) -
         How many ids were copied.
 
     Raises:
-        NotFound: Something is in no pack, and was not erased.
+        NotFound: Something is in no pack.
+        Denied: Something was erased, or the store may not be written to.
         DataDamaged: Something cannot be read.
         StorageError: The store failed.
-        Denied: It may not be written to.
     """
     directory = vault.directory
     directory.refresh()
-    gone = {digest.raw for digest in erased(vault)}
+    roots = tuple(roots)
+    refuse = refusal_of(vault)
+    # A run that has read something that was erased since must end all the same.
+    spared = set[bytes]()
+    if any(root.kind is RootKind.FILES for root in roots):
+        spared = {digest.raw for digest in erased(vault)}
     known: set[bytes] = set()
     moving: list[Location] = []
 
     def visit(ids: Sequence[bytes], kind: BlockKind) -> Seen:
         below, absent = [], []
         for wanted in ids:
-            if wanted in known:
+            if wanted in known or wanted in spared:
                 continue
+            refuse(wanted)  # who began before it was erased relies on it, or has put it again
             where = directory.find_kept(wanted, avoid)
             if where is None and (where := directory.find(wanted)) is not None:
                 moving.append(where)
             if where is None:
-                if kind is not BlockKind.WHOLE or wanted not in gone:
-                    absent.append(wanted)
+                absent.append(wanted)
                 continue
             known.add(wanted)
             if where.entry.kind in {BlockKind.RECIPE, BlockKind.LIST}:
@@ -58,7 +63,7 @@ def secure(vault: "Vault", roots: Iterable[Root], *, avoid: Collection[bytes]) -
         return Seen(below, absent)
 
     def missing(wanted: bytes, leaf: bool, error: ThenceError) -> None:
-        if leaf or not isinstance(error, NotFound) or wanted not in gone:
+        if wanted not in spared:
             raise error
 
     Walk(vault, visit, missing).run(roots)

@@ -28,7 +28,8 @@ class PathStatus(NamedTuple):
     """A tracked path.
 
     Attributes:
-        state: `unchanged`, `modified` or `missing`.
+        state: `unchanged`, `modified`, `missing`; or `gone` where it was the version that went: it
+            was removed and collected, or erased.
         changes: Files added, removed or changed since, by path.
     """
 
@@ -47,7 +48,6 @@ def status(vault: Vault, tracked: dict[str, Tracked], root: Path) -> list[PathSt
     Raises:
         Denied: A file may not be read.
         InvalidInput: A rule in a `.thenceignore` cannot be understood.
-        NotFound: The tree of a version is not in the store.
         DataDamaged: The tree of a version is damaged.
     """
     found = []
@@ -59,6 +59,9 @@ def status(vault: Vault, tracked: dict[str, Tracked], root: Path) -> list[PathSt
         except _Missing:
             found.append(PathStatus(path, item.artifact, item.version, "missing"))
             continue
+        except _Gone:
+            found.append(PathStatus(path, item.artifact, item.version, "gone"))
+            continue
         state = "modified" if changes else "unchanged"
         found.append(PathStatus(path, item.artifact, item.version, state, changes))
     vault.stats.save()
@@ -67,6 +70,10 @@ def status(vault: Vault, tracked: dict[str, Tracked], root: Path) -> list[PathSt
 
 class _Missing(Exception):
     """There is nothing at a path any more."""
+
+
+class _Gone(Exception):
+    """The files of the version are not known any more."""
 
 
 def _changes(vault: Vault, item: Tracked, path: Path, root: Path) -> list[TreeChange]:
@@ -81,7 +88,10 @@ def _changes(vault: Vault, item: Tracked, path: Path, root: Path) -> list[TreeCh
     known = vault.stats.tree(key)
     if known is not None and known.tree == item.tree.raw:
         return []
-    saved = tree.decode(vault.content.read(item.tree))
+    try:
+        saved = tree.decode(vault.content.read(item.tree))
+    except NotFound as error:
+        raise _Gone from error
     single = bool(walk.roots) and walk.roots[0].key is None
     now: Iterator[bytes] = chain.from_iterable(
         run.rows().encode().splitlines(keepends=True) for run in runs(walk)

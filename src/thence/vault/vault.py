@@ -12,6 +12,7 @@ from thence.vault.checkpoints import Checkpoints
 from thence.vault.condemned import CondemnedPacks
 from thence.vault.content import Content
 from thence.vault.directory import Directory
+from thence.vault.erasures import refusal_of, why_absent
 from thence.vault.hints import write_hint
 from thence.vault.journal import Announced, Journal
 from thence.vault.logs import Appended, Logs
@@ -94,6 +95,7 @@ class Vault:
         self.checkpoints = Checkpoints(store) if remote else None
         self.stats = StatCache(cache / "stat")
         self.guard: Callable[[], None] = lambda: None
+        self.content.why_absent = lambda digest: why_absent(self, digest)
 
     def new_id(self) -> str:
         """128 random bits, as text."""
@@ -109,7 +111,11 @@ class Vault:
             pass
         # After what is condemned was read: a pack that is not listed now is not relied on.
         self.directory.refresh()
-        return self.copier(session=begun[0], lanes=lanes)
+        writer = self.copier(session=begun[0], lanes=lanes)
+        # Whoever erases has condemned packs; on a folder it costs nothing to look.
+        if begun[0].number or not self.remote:
+            writer.refuse = refusal_of(self)
+        return writer
 
     def session(self) -> Session:
         """Begin to rely on what is here; before anything is looked up that is to get a name.

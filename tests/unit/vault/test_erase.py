@@ -6,19 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from team import Member, Team, objects
-from thence.errors import DataDamaged, ThenceError
+from team import NOW, Member, Team, objects
+from thence.errors import DataDamaged, Denied, NotFound, ThenceError
 from thence.model.ids import Digest, RunId
-from thence.model.records import Erasure, ErasureLifted
+from thence.model.names import ArtifactName
+from thence.model.records import Erasure, ErasureLifted, Kind
 from thence.store.base import Store
 from thence.store.memory import MemoryStore
 from thence.testing.faulty import Fault, FaultyStore, Rule
-from thence.vault import replica
+from thence.vault import replica, tree
+from thence.vault.artifacts import Draft
 from thence.vault.erase import CarriedOut, carry_out
 from thence.vault.erasures import erased, erasures
 from thence.vault.logs import ERASURES
 from thence.vault.pack import entries_of, parse_pack_key, read_directory
 from thence.vault.segment import Location
+from thence.vault.tree import TreeEntry
 from thence.vault.vault import Vault
 
 MARK = b"Mrs Example, born 1970-01-01"
@@ -224,3 +227,39 @@ def test_a_pack_that_cannot_be_looked_into_stops_it(team: Team) -> None:
     with pytest.raises(DataDamaged, match="is not known"):
         erase(home, SMALL)
     assert has(team.home_vault(), SMALL)
+
+
+def test_it_must_not_come_back(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("data", SMALL)
+    home.save("large", LARGE)
+    erase(home, SMALL, LARGE)
+    ann = team.clone("ann")
+    for member in (home, Member("fresh", team.home_vault(), home.vault), ann):
+        for data in (SMALL, LARGE):
+            with pytest.raises(Denied) as caught:
+                member.save("again", data)
+            assert caught.value.what.endswith("was erased, and must not come back")
+            assert "eve erased it on " in caught.value.why
+            assert f"thence erase --lift {Digest.of(data)}" in caught.value.hint
+    with pytest.raises(NotFound, match="was erased") as told:
+        home.vault.content.read(Digest.of(SMALL))
+    assert "eve erased it on " in told.value.why
+    assert MARK[:12] not in b"".join(objects(team.home, "refs/").values())
+
+
+def test_a_writer_under_way_is_refused(team: Team, tmp_path: Path) -> None:
+    """It began before, and puts the bytes after they were erased."""
+    home, ann = team.at_home(), team.at_home("ann")
+    home.save("data", SMALL)
+    draft = Draft(ArtifactName("late"), Kind.FILE, Digest.of(b""), 0, 1)
+    with ann.vault.writer(lanes=1) as writer:
+        erase(home, SMALL)
+        info = writer.put_bytes(SMALL + b"")
+        listed = tree.encode([TreeEntry("file", info.size_bytes, info.digest)])
+        root = writer.put_bytes(listed).digest
+    with pytest.raises(ThenceError):
+        ann.artifacts.commit(draft._replace(tree=root), now=NOW, session=writer.session)
+    assert not list(team.home.list("refs/artifacts/late/"))
+    carry_out(home.vault)
+    assert MARK not in everything(team.home, tmp_path)
