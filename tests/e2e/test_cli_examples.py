@@ -121,7 +121,7 @@ def test_an_example_of_a_team_works(example: str, cloud: Mapping[str, str], tmp_
     if "../team" in example:
         (tmp_path / "work").mkdir()
         _save_churn(tmp_path / "work", str(tmp_path / "team"), cloud)
-    if example.split()[1] in {"push", "pull", "mirror", "outbox", "import"}:
+    if example.split()[1] in {"push", "pull", "mirror", "outbox", "import", "repair"}:
         for line in (
             "thence clone -q s3://bucket/team .",
             "echo '[4]' > own.json && thence save -q own.json --as churn",

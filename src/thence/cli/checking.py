@@ -114,7 +114,7 @@ def _advise(invocation: Invocation, found: "Diagnosis", damage: "list[Finding]")
 
 @verb(
     "repair",
-    examples=["thence repair --from s3://backup/team", "thence repair --dry-run"],
+    examples=["thence repair --from s3://bucket/team", "thence repair --dry-run"],
     statuses=(3, 4, 6),
 )
 @_from
@@ -150,6 +150,8 @@ def repair(invocation: Invocation, *, others: tuple[str, ...], dry_run: bool) ->
     if not (done.healed or done.caches or done.left):
         output.done("nothing is damaged")
     else:
-        output.done(f"{human.count(done.healed, 'damage')} {would}healed, {len(done.left)} left")
+        fetched = "" if dry_run else f"; {human.count(done.contents, 'content')} fetched"
+        text = f"{human.count(done.healed, 'damage')} {would}healed, {len(done.left):,} left"
+        output.done(f"{text}{fetched}")
     if done.left:
         click.get_current_context().exit(_DAMAGED)

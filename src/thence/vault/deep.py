@@ -9,7 +9,7 @@ shares chunks with an earlier one) is read once more at the end, from where it g
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
@@ -20,6 +20,7 @@ from blake3 import blake3
 from thence.errors import DataDamaged, FormatTooNew, NotFound
 from thence.model.progress import Progress, silent
 from thence.store.base import Bytes, Store
+from thence.store.local import LocalStore
 from thence.vault import recipe
 from thence.vault.content import Content
 from thence.vault.inventory import Inventory, Nodes, rows_of
@@ -167,6 +168,7 @@ class _Proof:
         self._total = sum(pack.size_bytes for pack in inventory.packs_listed)
         self._waiting: dict[bytes, list[_Opened]] = {}
         self._open = 0
+        self._buffers: list[bytearray] = []
         self._again: list[Location] = []
         self.blocks: list[BadBlock] = []
         self.packs: dict[bytes, DataDamaged] = {}
@@ -203,17 +205,19 @@ class _Proof:
         for offset, number in zip(pairs, pairs, strict=True):
             begins[offset].append(number)
         pieces = pieces_of(pack, directory, self._largest)
-        for piece, results in ahead(
+        for buffer, results in ahead(
             self._verify, pieces, at_once=self._at_once, queued=self._at_once + 1
         ):
-            self.stored_bytes += piece.length
             for verified in results:
                 self._take(pack, begins, verified)
+            if buffer is not None:
+                self._buffers.append(buffer)
             self._progress(order)
         self.stored_bytes += len(directory)
 
     def _take(self, pack: bytes, begins: dict[int, list[int]], verified: Verified) -> None:
-        rows, _, decoded, bad, why = verified
+        rows, stored, decoded, bad, why = verified
+        self.stored_bytes += len(stored)
         self.raw_bytes += len(decoded)
         first, offset, _, stored_length, _, kind, _ = rows[0]
         if bad:
@@ -267,8 +271,19 @@ class _Proof:
             self.contents.append(opened.where)
             self._inventory.bad.add((opened.where.pack, opened.where.entry.id))
 
-    def _verify(self, piece: Piece) -> tuple[Piece, list[Verified]]:
-        return piece, verify(self._store, self._content, piece)
+    def _verify(self, piece: Piece) -> tuple[bytearray | None, Iterable[Verified]]:
+        """Read and compare; what comes of it is valid until its memory is used again."""
+        buffer: bytearray | None = None
+        if isinstance(self._store, LocalStore):
+            try:
+                buffer = self._buffers.pop()
+            except IndexError:
+                buffer = bytearray(self._largest)
+            if len(buffer) < piece.length:
+                buffer = bytearray(piece.length)
+        results = verify(self._store, self._content, piece, buffer)
+        # With one thread each block is compared and fed while it is in the cache of its core.
+        return buffer, results if self._at_once == 1 else list(results)
 
     # What did not lie in order.
 
@@ -306,15 +321,29 @@ class _Proof:
         return read, _get(self._store, read.pack, read.offset, read.length)
 
 
-def verify(store: Store, content: Content, piece: Piece) -> list[Verified]:
+def verify(
+    store: Store, content: Content, piece: Piece, buffer: bytearray | None = None
+) -> Iterator[Verified]:
     """Read some blocks and compare each of their members with its id.
+
+    Args:
+        store: Where from.
+        content: Decodes.
+        piece: What to read.
+        buffer: Memory to read it into, for a local store; what is given refers to it.
 
     Raises:
         StorageError: The store failed.
         Denied: The pack may not be read.
     """
-    data = memoryview(_get(store, piece.pack, piece.offset, piece.length))
-    results = []
+    if buffer is not None and isinstance(store, LocalStore):
+        data = memoryview(buffer)[: piece.length]
+        try:
+            data = data[: store.read_into(pack_key(piece.pack), piece.offset, data)]
+        except NotFound:
+            data = data[:0]
+    else:
+        data = memoryview(_get(store, piece.pack, piece.offset, piece.length))
     for rows in piece.blocks:
         _, offset, _, stored_length, _, _, codec = rows[0]
         start = offset - piece.offset
@@ -329,10 +358,9 @@ def verify(store: Store, content: Content, piece: Piece) -> list[Verified]:
             except DataDamaged as error:
                 why = error.why or error.what
         if why:
-            results.append(Verified(rows, stored, b"", tuple(rows), why))
+            yield Verified(rows, stored, b"", tuple(rows), why)
         else:
-            results.append(_compared(rows, stored, decoded))
-    return results
+            yield _compared(rows, stored, decoded)
 
 
 def _get(store: Store, pack: bytes, offset: int, length: int) -> bytes:

@@ -191,7 +191,7 @@ def _contents(checked: Checked, sources: Sequence[Source]) -> dict[bytes, list[S
 
 
 def _wrong_recipes(checked: Checked, contents: dict[bytes, list[Source]]) -> frozenset[bytes]:
-    """A recipe has no digest of its own, so a flipped bit in it looks like a chunk that was lost."""
+    """A recipe has no digest of its own: a flipped bit in it looks like a chunk that was lost."""
     return frozenset(
         content
         for content, sources in contents.items()
