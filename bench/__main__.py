@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 NAMES = ("startup", "rows", "capture", "team", "distance")
-WITH_OPTIONS = ("storage", "million", "floor")  # only when asked for: they take long
+WITH_OPTIONS = ("storage", "million", "floor", "checking")  # only when asked for: they take long
 
 
 def main() -> int:
