@@ -159,6 +159,11 @@ class Lane:
         self._builder = self._new_builder()
         self.claim = Claim(self, self.claim.pack + 1)
 
+    def leave(self) -> None:
+        """Publish the pack if it is whole, and too large to be written again for nothing."""
+        if self._builder.large and not self._failed:
+            self.publish()
+
     def goes_with(self, claim: Claim) -> bool:
         """Whether what is put now cannot become durable before what was claimed so."""
         return claim.lane is self and (self._uploads is None or claim.pack == self.claim.pack)

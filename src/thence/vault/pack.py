@@ -252,6 +252,11 @@ class PackBuilder:
         return not self._entries
 
     @property
+    def large(self) -> bool:
+        """Whether what was added so far is in a file."""
+        return self._file is not None
+
+    @property
     def pack_bytes(self) -> int:
         """How large the pack would be if it were closed now."""
         directory = HEADER.size + ENTRY_SIZE * len(self._entries)

@@ -1,6 +1,7 @@
 """Putting content into a store: cut, deduplicate, compress, pack.
 
-Nothing is visible before `flush`; what a writer that died had published is reused by the next try.
+Nothing is visible before `flush`; what a writer had published that died or was stopped is reused by
+the next try.
 """
 
 import os
@@ -8,14 +9,13 @@ import stat
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from queue import LifoQueue
+from queue import Empty, LifoQueue
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar, overload
-
-from blake3 import blake3
 
 from thence.errors import Conflict, Interrupted, InvalidInput, ThenceError
 from thence.model.ids import Digest
@@ -24,13 +24,13 @@ from thence.store.failures import failure_of
 from thence.vault import recipe
 from thence.vault.content import ContentInfo
 from thence.vault.directory import Directory
-from thence.vault.encoding import Encoded, encode_all, is_dense
 from thence.vault.lane import Claim, Lane, Member
 from thence.vault.pack import BlockKind, Codec, Pack, PackBuilder
 from thence.vault.parallel import submit
 from thence.vault.session import Session
 from thence.vault.statcache import signature
 from thence.vault.stretches import Stretch, of_bytes, of_file, of_pieces
+from thence.vault.underway import Underway, begin
 from thence.vault.uploads import Uploads
 
 __all__ = ["Member", "Writer"]
@@ -60,28 +60,6 @@ class _Block(NamedTuple):
     stored: Bytes
     codec: Codec
     members: tuple[Member, ...]
-
-
-class _Chunk(NamedTuple):
-    """A chunk that is to be stored."""
-
-    id: bytes
-    data: memoryview
-
-
-class _Underway(NamedTuple):
-    """A stretch whose chunks are being compressed and which is being digested.
-
-    Attributes:
-        dense: Chunks that are stored as they are.
-        packed: Chunks that other threads compress.
-    """
-
-    stretch: Stretch
-    digested: Future[None]
-    dense: list[_Chunk]
-    packed: list[_Chunk]
-    encoded: Future[list[Encoded]] | None
 
 
 class Writer:
@@ -138,6 +116,9 @@ class Writer:
         self._stopped = False
         self.new_bytes = 0
         self.on_read: Callable[[int], None] = lambda size: None
+        # May raise for a content that must not come back, by its id.
+        self.refuse: Callable[[bytes], None] = lambda wanted: None
+        self.on_recipe: Callable[[bytes, bytes], None] = lambda digest, node: None
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +132,10 @@ class Writer:
         try:
             if kind is None:
                 self.flush()
+            else:
+                self._stopped = True
+                if issubclass(kind, (KeyboardInterrupt, SystemExit, ThenceError)):
+                    self._leave_packs()
         finally:
             self._stopped = kind is not None
             if kind is not None:
@@ -160,6 +145,17 @@ class Writer:
             for lane in self._lanes:
                 lane.discard()
             self._pool.shutdown(cancel_futures=True)
+
+    def _leave_packs(self) -> None:
+        """Publish the large packs that are not full, so that the next try finds what is in them.
+
+        Nothing names it, and every recipe in them has its chunks there or in earlier packs. On a
+        bucket nobody waits for that after Ctrl-C.
+        """
+        with suppress(ThenceError, Empty):
+            while self._uploads is None:
+                if (lane := self._free.get_nowait()) is not None:  # no other thread has it
+                    lane.leave()
 
     def _stop(self) -> None:
         self._stopped = True
@@ -283,6 +279,7 @@ class Writer:
 
     def _is_new(self, lane: Lane, wanted: bytes) -> bool:
         """True for exactly one caller, and only where no pack has it."""
+        self.refuse(wanted)
         if not self._claims(lane, wanted):
             return False
         return not self._relies_on(wanted)
@@ -295,11 +292,8 @@ class Writer:
         )
 
     def knows(self, digest: Digest) -> bool:
-        """Whether a content is in the store for certain, so that an entry may name it unread.
-
-        Only for what was not put in this session.
-        """
-        return self._relies_on(digest.raw)
+        """Whether a content is, or will be, in the store, so that an entry may name it unread."""
+        return digest.raw in self._pending or self._relies_on(digest.raw)
 
     def _relies_on(self, wanted: bytes) -> bool:
         where = self._directory.find_kept(wanted, self._avoid)
@@ -396,14 +390,14 @@ class Writer:
         """
         whole = sha256()
         items: list[recipe.Item] = []
-        underway: deque[_Underway] = deque()
+        underway: deque[Underway] = deque()
         for stretch in stretches:
             if underway:
                 underway[-1].digested.result()  # SHA-256 goes from left to right
             if stretch.last and not items and len(stretch.ends) == 1:
                 return self._put_alone(lane, stretch, expected)
             digested = submit(self._pool, whole.update, stretch.data)
-            underway.append(self._examine(stretch, digested, items))
+            underway.append(begin(stretch, digested, items, self._pool, self._is_unknown))
             if len(underway) > _AHEAD:
                 self._finish(lane, underway.popleft())
         while underway:
@@ -427,34 +421,14 @@ class Writer:
         self._leave(lane, stretch)
         return ContentInfo(Digest(digest), size)
 
-    def _examine(
-        self, stretch: Stretch, digested: Future[None], items: list[recipe.Item]
-    ) -> _Underway:
-        """Name the chunks, and begin to compress those that are new and not dense."""
-        data, start = stretch.data, 0
-        dense: list[_Chunk] = []
-        packed: list[_Chunk] = []
-        for end in stretch.ends:
-            piece = data[start:end]
-            # The chunks of blank stretches are all the same.
-            wanted = items[-1].id if stretch.blank and start else blake3(piece).digest()
-            items.append(recipe.Item(wanted, end - start))
-            start = end
-            if wanted not in self._pending and not self._relies_on(wanted):
-                (dense if is_dense(piece) else packed).append(_Chunk(wanted, piece))
-        encoded = None
-        if packed:
-            encoded = submit(self._pool, encode_all, [chunk.data for chunk in packed])
-        return _Underway(stretch, digested, dense, packed, encoded)
+    def _is_unknown(self, wanted: bytes) -> bool:
+        """Whether an id is to be put, unless another thread is faster."""
+        return wanted not in self._pending and not self._relies_on(wanted)
 
-    def _finish(self, lane: Lane, done: _Underway) -> None:
-        encoded = [Encoded(chunk.data, Codec.RAW) for chunk in done.dense]
-        if done.encoded is not None:
-            encoded += done.encoded.result()
-        for chunk, (stored, codec) in zip(chain(done.dense, done.packed), encoded, strict=True):
-            if self._claims(lane, chunk.id):
-                member = Member(chunk.id, BlockKind.CHUNK, len(chunk.data))
-                lane.add_stored(stored, codec, [member])
+    def _finish(self, lane: Lane, done: Underway) -> None:
+        for wanted, length, encoded in done.chunks():
+            if self._claims(lane, wanted):
+                lane.add_stored(*encoded, [Member(wanted, BlockKind.CHUNK, length)])
         done.digested.result()
         self._leave(lane, done.stretch)
 
@@ -474,6 +448,7 @@ class Writer:
                 lane.add_small(node_id, node, BlockKind.LIST)
 
         node = recipe.build(chunks, put_list)
+        self.on_recipe(digest, node)
         if all(self._is_safe(lane, one) for one in needed):
             lane.add(digest, node, size, BlockKind.RECIPE)
         else:

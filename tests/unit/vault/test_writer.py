@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from thence.testing.faulty import Fault, FaultyStore, Rule
 from thence.vault import lane as lane_module
 from thence.vault import writer as writer_module
 from thence.vault.content import ContentInfo
+from thence.vault.pack import PackBuilder
 from thence.vault.vault import Vault
 
 NewVault = Callable[..., Vault]
@@ -88,6 +89,50 @@ def test_leaving_with_an_exception_publishes_nothing(
     writer.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert list(store.list()) == []
     assert list(tmp_path.glob("cache-*/staging/pack-*")) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), NotFound("a file")])
+def test_what_was_written_when_a_session_is_stopped_is_reused(
+    store: MemoryStore,
+    new_vault: NewVault,
+    random_bytes: RandomBytes,
+    tmp_path: Path,
+    error: BaseException,
+) -> None:
+    first, rest = random_bytes(20_000_000), random_bytes(5_000_000)
+
+    def pieces() -> Iterator[bytes]:
+        for start in range(0, len(first), 1_000_000):
+            yield first[start : start + 1_000_000]
+        raise error
+
+    with pytest.raises(type(error)), new_vault().writer() as writer:
+        writer.put_pieces(pieces())
+    assert list(tmp_path.glob("cache-*/staging/pack-*")) == []
+    left = stored_bytes(store)
+    assert left > 10_000_000  # but for what was underway
+    assert new_vault().content.info(Digest.of(first)) is None
+    with new_vault().writer() as again:
+        info = again.put_bytes(first + rest)
+    assert again.new_bytes + left < 25_300_000
+    assert new_vault().content.read(info.digest) == first + rest
+
+
+def test_a_lane_that_failed_leaves_nothing(
+    store: MemoryStore, vault: Vault, random_bytes: RandomBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def put() -> None:
+        with vault.writer() as writer:
+            writer.put_bytes(random_bytes(20_000_000))
+            monkeypatch.setattr(PackBuilder, "add_stored", stop)
+            writer.put_bytes(random_bytes(1_000_000))
+
+    with pytest.raises(KeyboardInterrupt):
+        put()
+    assert list(store.list()) == []
 
 
 def test_packs_close_when_they_are_full(
