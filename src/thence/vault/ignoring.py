@@ -8,28 +8,39 @@ and what lies in an ignored folder cannot be taken back.
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from thence.errors import InvalidInput
 from thence.store.failures import failures_of
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 __all__ = ["IGNORE_FILE", "Rules"]
 
 IGNORE_FILE = ".thenceignore"
 
 
+class _Rule(NamedTuple):
+    """One line.
+
+    Attributes:
+        fits: The whole path of what it is about, from where the file of rules lies. Folders end
+            with `/`.
+        ignores: False where it takes back.
+    """
+
+    fits: re.Pattern[str]
+    ignores: bool
+
+
 class _Source(NamedTuple):
     """One file of rules, seen from a folder at or below it.
 
     Attributes:
+        rules: The last that fits decides.
         quick: Fits all that one of the rules ignores, and some of what another takes back.
         inside: The path of the folder from where the file lies; ends with `/`, or empty.
     """
 
-    spec: "GitIgnoreSpec"
+    rules: tuple[_Rule, ...]
     quick: re.Pattern[str]
     inside: str
 
@@ -44,7 +55,7 @@ class Rules:
 
     @classmethod
     def above(cls, root: Path, path: Path) -> "Rules":
-        """The rules of the folders from the root of a project down to where a path lies.
+        """The rules of the folders above a path, from the root of a project down, seen from there.
 
         None hold where the path is not below the root, or is itself ignored by them: it was named,
         so it is meant.
@@ -53,17 +64,20 @@ class Rules:
             InvalidInput: A rule cannot be understood.
             Denied: A file of rules may not be read.
         """
-        here = path.parent.resolve()
-        if not here.is_relative_to(root):
+        named = path.parent.resolve() / path.name if path.name not in {"", ".."} else path.resolve()
+        if named == root or not named.is_relative_to(root):
             return cls()
-        rules: Rules = cls().read(str(root))
+        rules: Rules = cls()
         folder = root
-        for part in here.relative_to(root).parts:
+        *above, last = named.relative_to(root).parts
+        for part in above:
+            rules = rules.read(str(folder))
             if rules.ignored([part], folders=True):
                 return cls()
+            rules = rules.enter(part)
             folder /= part
-            rules = rules.enter(part).read(str(folder))
-        return cls() if rules.ignored([path.name], folders=path.is_dir()) else rules
+        rules = rules.read(str(folder))
+        return cls() if rules.ignored([last], folders=path.is_dir()) else rules.enter(last)
 
     def enter(self, name: str) -> "Rules":
         """The same rules, seen from a folder in this one."""
@@ -93,24 +107,27 @@ class Rules:
         found: set[str] = set()
         end = "/" if folders else ""
         for source in self._sources:
-            fits, inside = source.quick.match, source.inside
+            fits, inside = source.quick.fullmatch, source.inside
             found.update(name for name in names if fits(f"{inside}{name}{end}"))
         return {name for name in found if self._decide(name + end)}
 
     def _decide(self, name: str) -> bool:
         for source in reversed(self._sources):
-            include = source.spec.check_file(f"{source.inside}{name}").include
-            if include is not None:
-                return include
+            path = f"{source.inside}{name}"
+            for rule in reversed(source.rules):
+                if rule.fits.fullmatch(path):
+                    return rule.ignores
         return False
 
 
 def _parse(path: Path, lines: list[str]) -> _Source | None:
-    from pathspec import GitIgnoreSpec  # 20 ms, which projects without such a file need not pay
+    # 20 ms, which projects without such a file need not pay.
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+    rules: list[_Rule] = []
     for number, line in enumerate(lines, 1):
         try:
-            GitIgnoreSpec.from_lines([line])
+            pattern = GitIgnoreSpecPattern(line)
         except ValueError as error:
             raise InvalidInput(
                 f"line {number} of {path} is no pattern: {line!r}",
@@ -118,16 +135,28 @@ def _parse(path: Path, lines: list[str]) -> _Source | None:
                 hint="Write it as in a .gitignore file, or put # before it.",
                 about=str(path),
             ) from error
-    spec = GitIgnoreSpec.from_lines(lines)
-    patterns = [
-        # Python wants the names of groups to be unique, and nobody asks for these.
-        re.sub(r"\(\?P<\w+>", "(?:", pattern.regex.pattern)
-        for pattern in spec.patterns
-        if pattern.include and pattern.regex is not None
-    ]
-    if not patterns:
-        # Rules that only take back say nothing of their own, but may undo those above.
-        patterns = ["(?!)"]
-    if not any(pattern.include is not None for pattern in spec.patterns):
+        if pattern.include is not None and pattern.regex is not None:
+            text = _of_itself(pattern.regex.pattern, line.rstrip())
+            rules.append(_Rule(re.compile(text, re.DOTALL), pattern.include))
+    if not rules:
         return None
-    return _Source(spec, re.compile("|".join(f"(?:{one})" for one in patterns)), "")
+    # Nothing may fit: rules that only take back say nothing here, but may undo those above.
+    ignoring = [f"(?:{rule.fits.pattern})" for rule in rules if rule.ignores] or ["(?!)"]
+    return _Source(tuple(rules), re.compile("|".join(ignoring), re.DOTALL), "")
+
+
+def _of_itself(expression: str, line: str) -> str:
+    """What fits a path itself, of an expression that also fits all that is in it.
+
+    The library is made for lists of paths. Here folders are asked about before what is in them, as
+    Git does; only so `*`, `!*/`, `!*.txt` means all texts, wherever they are.
+    """
+    folder = "(?:/)"
+    expression = re.sub(r"\(\?P<\w+>", "(?:", expression)
+    if expression == ".":
+        return ".+"
+    if expression == folder:
+        return ".+/"
+    if line.endswith("/**/"):
+        return f"{expression.removesuffix(folder)}/.+/"
+    return f"{expression}.+" if expression.endswith("/") else expression
