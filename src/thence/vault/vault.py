@@ -148,7 +148,7 @@ class Vault:
         """
         staging = self.cache / "staging"
         sweep(staging, clock=self._clock)
-        return Writer(
+        writer = Writer(
             self.store,
             self.directory,
             staging,
@@ -158,6 +158,9 @@ class Vault:
             session=session,
             avoid=avoid,
         )
+        # It has just computed the SHA-256 of what the recipe makes.
+        writer.on_recipe = self.proofs.note
+        return writer
 
     def naming(self, session: Session | None = None) -> Naming:
         """Look after what is about to get a name; `append` does so by itself.
