@@ -62,6 +62,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "repair": Entry("checking", "repair", "Heal what is damaged or lost from other stores."),
         "rm": Entry("removing", "rm", "Remove versions or runs."),
         "erase": Entry("removing", "erase", "Take bytes out of the project for good, everywhere."),
+        "gc": Entry("collecting", "gc", "Delete content that nothing refers to any more."),
         "index": Entry("indexing", "index", "The index: its state, and how to rebuild it."),
     },
 }

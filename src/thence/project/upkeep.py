@@ -1,6 +1,7 @@
 """The part of the facade that looks after what a project keeps: proving, healing, removing."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from thence.execution.site import Site
@@ -9,6 +10,7 @@ from thence.model.progress import Progress, silent
 
 if TYPE_CHECKING:
     from thence.execution.checking import Diagnosis, Repaired
+    from thence.execution.collecting import Collection
     from thence.execution.erasing import Erased, ErasurePlan
     from thence.execution.removing import Removal, Undone
 
@@ -185,3 +187,49 @@ class Upkeep:
         from thence.execution import erasing
 
         erasing.lift(self.site, digests, reason=reason)
+
+    def collect(
+        self,
+        *,
+        grace: timedelta = timedelta(hours=24),
+        keep_last: int | None = None,
+        older_than: timedelta | None = None,
+        keep_alias: Sequence[str] = (),
+        artifacts: Sequence[str] = (),
+        dry_run: bool = False,
+        progress: Progress = silent,
+    ) -> "Collection":
+        """Delete content that nothing refers to any more; others may write meanwhile.
+
+        Args:
+            grace: How long a pack is condemned before it is deleted. None at all is for a folder
+                where nobody writes.
+            keep_last: Remove all but the latest so many versions of each artifact before.
+            older_than: Remove versions before that are older.
+            keep_alias: Versions that an alias of such a pattern points at stay; all if none is
+                given.
+            artifacts: Only versions of artifacts of such patterns are removed.
+            dry_run: Only find out.
+            progress: Is told entries so far.
+
+        Raises:
+            InvalidInput: The period is too short for a bucket, or a rule makes no sense.
+            Conflict: There is no period of grace, and somebody writes.
+            DataDamaged: Something cannot be read, so nobody knows what is needed.
+            FormatTooNew: A newer thence wrote here.
+            StorageError: The store failed; repeat it.
+            Denied: The store may not be read, or not be written to.
+        """
+        from thence.execution import collecting, retention
+
+        policy = None
+        if keep_last is not None or older_than is not None:
+            policy = retention.Policy(
+                keep_last=keep_last,
+                older_than=older_than,
+                keep_alias=tuple(keep_alias) or retention.EVERY_ALIAS,
+                artifacts=tuple(artifacts),
+            )
+        return collecting.collect_site(
+            self.site, grace=grace, policy=policy, dry_run=dry_run, progress=progress
+        )

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from thence.errors import DataDamaged, InvalidInput
+from thence.model.ids import Digest
 from thence.model.progress import Progress, silent
 from thence.store.base import ObjectInfo
 from thence.vault.condemned import Condemned
@@ -82,6 +83,7 @@ def collect(
     grace_s: float = GRACE.total_seconds(),
     waste: float = 0.5,
     dry_run: bool = False,
+    without: Collection[Digest] = (),
     progress: Progress = silent,
 ) -> Collected:
     """Delete what nothing needs any more, and condemn what will be deleted the next time.
@@ -95,6 +97,7 @@ def collect(
             condemned. Without any, in a folder, both is done at once, and nobody may write.
         waste: Packs of which a larger part is not needed are packed anew.
         dry_run: Only find out.
+        without: Records of versions that are taken for removed; for a dry run.
         progress: Is told entries and ids so far.
 
     Raises:
@@ -118,7 +121,8 @@ def collect(
     with alone(vault.store) if at_once and not dry_run else nullcontext():
         if not dry_run:
             vault.guard()
-        collection = _Collection(vault, by, grace_s, waste, progress, dry_run=dry_run)
+        options = _Options(by, grace_s, waste, frozenset(without), dry_run)
+        collection = _Collection(vault, options, progress)
         done = collection.run()
         if at_once and not dry_run and done.condemned_packs:
             again = collection.run()
@@ -152,23 +156,25 @@ class _State(NamedTuple):
     reached: Reached
 
 
+class _Options(NamedTuple):
+    """As `collect` got them."""
+
+    by: str
+    grace_s: float
+    waste: float
+    without: frozenset[Digest]
+    dry_run: bool
+
+
 class _Collection:
-    def __init__(
-        self,
-        vault: Vault,
-        by: str,
-        grace_s: float,
-        waste: float,
-        progress: Progress,
-        *,
-        dry_run: bool,
-    ) -> None:
+    def __init__(self, vault: Vault, options: _Options, progress: Progress) -> None:
         self._vault = vault
-        self._by = by
-        self._grace_s = grace_s
-        self._waste = waste
+        self._by = options.by
+        self._grace_s = options.grace_s
+        self._waste = options.waste
+        self._without = options.without
+        self._dry_run = options.dry_run
         self._progress = progress
-        self._dry_run = dry_run
 
     def run(self) -> Collected:
         state = self._look()
@@ -244,7 +250,12 @@ class _Collection:
         segments, known = vault.directory.segments(), vault.directory.packs()
         rows = Rows(segments, known)
         infos = {pack: info for pack, info in infos.items() if pack in known}
-        live = live_roots(vault, now_s=now_s, progress=lambda count: self._progress(count, 0))
+        live = live_roots(
+            vault,
+            now_s=now_s,
+            without=self._without,
+            progress=lambda count: self._progress(count, 0),
+        )
         for refusal in live.refusals:
             raise refusal
         gone = erased(vault)

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from thence.errors import DataDamaged, FormatTooNew, NotFound, StorageError, ThenceError
@@ -136,6 +136,7 @@ def live_roots(
     vault: Vault,
     *,
     now_s: float,
+    without: Collection[Digest] = (),
     progress: Callable[[int], None] = lambda entries: None,
 ) -> Live:
     """What the entries of all logs, and of the outbox of a clone, refer to.
@@ -143,18 +144,26 @@ def live_roots(
     Args:
         vault: Of which project.
         now_s: The time, by the clock of the store; a run that gave no sign for 7 days is not open.
+        without: Records of versions that are taken for removed.
         progress: Is told entries read so far.
 
     Raises:
         StorageError: The store failed.
         Denied: It may not be read.
     """
-    return _Roots(vault, now_s, progress).gather()
+    return _Roots(vault, now_s, without, progress).gather()
 
 
 class _Roots:
-    def __init__(self, vault: Vault, now_s: float, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        now_s: float,
+        without: Collection[Digest],
+        progress: Callable[[int], None],
+    ) -> None:
         self._vault = vault
+        self._without = frozenset(without)
         self._now_s = now_s
         self._progress = progress
         self._roots: dict[Root, str] = {}
@@ -291,6 +300,8 @@ class _Roots:
 
     def _is_removed(self, key: Digest | str, first_open_s: float | None) -> bool:
         """Whether it is, without the removals that came after a run that is open began."""
+        if key in self._without:
+            return True
         counted = [
             change.removes
             for change in self._changes.get(key, ())
