@@ -7,7 +7,7 @@ import click
 from thence.cli import human
 from thence.cli.progress import progress
 from thence.cli.verb import Invocation, verb
-from thence.errors import DataDamaged
+from thence.errors import DataDamaged, NotFound
 
 if TYPE_CHECKING:
     from thence.execution.checking import Diagnosis
@@ -126,8 +126,14 @@ def repair(invocation: Invocation, *, others: tuple[str, ...], dry_run: bool) ->
     written anew; whatever is sound in a damaged pack is kept. Log entries are restored byte for
     byte. Stopped anywhere, it goes on when it is repeated. Without --from a clone asks its home.
     """
-    project = invocation.project()
     output = invocation.output
+    try:
+        project = invocation.project()
+    except (DataDamaged, NotFound):
+        if dry_run or not others or not _restore_project(invocation, others):
+            raise
+        output.done("project.json was restored")
+        project = invocation.project()
     with progress(output, "repairing", unit="pack") as tell:
         done = project.repair(others=others, dry_run=dry_run, progress=tell)
     for finding in done.left:
@@ -155,3 +161,11 @@ def repair(invocation: Invocation, *, others: tuple[str, ...], dry_run: bool) ->
         output.done(f"{text}{fetched}")
     if done.left:
         click.get_current_context().exit(_DAMAGED)
+
+
+def _restore_project(invocation: Invocation, others: tuple[str, ...]) -> bool:
+    from pathlib import Path
+
+    from thence.execution.checking import restore_project
+
+    return restore_project(Path(invocation.location or ".").expanduser().resolve(), others)

@@ -12,16 +12,16 @@ from thence.index.remembered import remembered
 from thence.model.progress import Progress, silent
 from thence.store.base import Store
 from thence.store.cache import Cache
-from thence.store.open import connect, is_remote
+from thence.store.open import connect, is_remote, open_store
 from thence.store.wrap import Around
 from thence.vault.check import Checked, check
-from thence.vault.healing import Plan, Source, plan_healing
+from thence.vault.healing import Plan, Source, plan_healing, right_project
 from thence.vault.layout import PROJECT, mirror_of
-from thence.vault.logscan import BadEntry, LogScan, note_bad
+from thence.vault.logscan import BadEntry, LogScan, note_bad, scan_logs
 from thence.vault.repair import Repaired, repair
 from thence.vault.vault import Vault
 
-__all__ = ["Diagnosis", "Repaired", "check_site", "repair_site"]
+__all__ = ["Diagnosis", "Repaired", "check_site", "repair_site", "restore_project"]
 
 
 class Diagnosis(NamedTuple):
@@ -108,6 +108,37 @@ def repair_site(
     return done
 
 
+def restore_project(folder: Path, others: Sequence[str]) -> bool:
+    """Restore the project.json of a folder's store, without which there is no project to repair.
+
+    Args:
+        folder: The folder of the project, or one inside of it.
+        others: URLs of stores, or folders, with the same project.
+
+    Returns:
+        Whether it was restored; the log entries of both stores must agree.
+
+    Raises:
+        InvalidInput: Not a URL of a store, or one of another project.
+        NotFound: There is no project at one of them.
+        StorageError: A store failed.
+        Denied: A store may not be read, or this one not be written to.
+    """
+    for root in (folder, *folder.parents):
+        local = root / LOCAL
+        if not (local / "store").is_dir():
+            continue
+        store = open_store(local / "store")
+        vault = Vault(store, local / "cache")
+        sources = [_source(local, store, url) for url in others]
+        scan = scan_logs(vault)
+        data, _ = right_project(vault, scan, sources, gives_numbers=True)
+        if data is not None:
+            store.replace(PROJECT, [data])
+        return data is not None
+    return False
+
+
 def source_at(site: Site, url: str) -> Source:
     """A store to compare with; a clone will do as well as a home or a mirror.
 
@@ -117,9 +148,13 @@ def source_at(site: Site, url: str) -> Source:
         StorageError: It cannot be reached.
         Denied: It may not be read.
     """
+    return _source(site.local, site.vault.store, url)
+
+
+def _source(local: Path, here: Store, url: str) -> Source:
     own = Path(url).expanduser() / LOCAL / "store"
     store = connect(str(own) if (own / PROJECT).exists() else url)
-    if store.url == site.vault.store.url:
+    if store.url == here.url:
         raise InvalidInput(
             f"{url} is the store that is to be looked at",
             why="It cannot heal itself.",
@@ -127,7 +162,7 @@ def source_at(site: Site, url: str) -> Source:
             about=url,
         )
     place = sha256(store.url.encode()).hexdigest()[:16]
-    return Source(store.url, vault_at(store, site.local / "cache" / "others" / place))
+    return Source(store.url, vault_at(store, local / "cache" / "others" / place))
 
 
 def _known_sources(site: Site, vault: Vault) -> tuple[list[Source], list[str]]:

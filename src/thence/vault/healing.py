@@ -17,7 +17,7 @@ from thence.vault.logscan import BadEntry, LogScan, misplaced, ref_of
 from thence.vault.mirroring import same_project
 from thence.vault.vault import Vault
 
-__all__ = ["HealedEntry", "Plan", "Source", "plan_healing"]
+__all__ = ["HealedEntry", "Plan", "Source", "plan_healing", "right_project"]
 
 
 class Source(NamedTuple):
@@ -98,7 +98,7 @@ def plan_healing(vault: Vault, checked: Checked, sources: Sequence[Source]) -> P
     """
     gives_numbers = vault.outbox is None and _no_mirror(vault)
     bad = {one.key: one for one in checked.entries}
-    project, found = _project(vault, checked.scan, sources, gives_numbers=gives_numbers)
+    project, found = right_project(vault, checked.scan, sources, gives_numbers=gives_numbers)
     for source in sources:
         more, findings = _compare(vault, checked.scan, source, bad, gives_numbers=gives_numbers)
         bad.update((one.key, one) for one in more)
@@ -109,13 +109,13 @@ def plan_healing(vault: Vault, checked: Checked, sources: Sequence[Source]) -> P
     return Plan(contents, _wrong_recipes(checked, contents), entries, project, healed, tuple(found))
 
 
-def _project(
+def right_project(
     vault: Vault, scan: LogScan, sources: Sequence[Source], *, gives_numbers: bool
 ) -> tuple[bytes | None, list[Finding]]:
     """The bytes that project.json should have, where it has others.
 
-    It has no sum. What most stores have is right; of two the home, or the one that cuts content as
-    all do.
+    None for the bytes where they are right, or where nobody can tell. project.json has no sum. What
+    most stores have is right; of two the home, or the one that cuts content as all do.
 
     Raises:
         InvalidInput: A source holds another project.
