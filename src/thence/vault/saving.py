@@ -196,8 +196,7 @@ def _size_to_read(folder: Folder) -> int:
         return 0
     numbers = array("q")
     numbers.frombytes(folder.facts)
-    sizes = numbers[1::6]
-    return sum(sizes[at] for at in folder.to_read)
+    return sum(numbers[6 * at + 1] for at in folder.to_read if not stat.S_ISLNK(numbers[6 * at]))
 
 
 class _Wanted(NamedTuple):
