@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from thence.errors import InvalidInput, NotFound, ThenceError
 from thence.execution.opening import vault_at
@@ -15,13 +15,16 @@ from thence.store.cache import Cache
 from thence.store.open import connect, is_remote, open_store
 from thence.store.wrap import Around
 from thence.vault.check import Checked, check
-from thence.vault.healing import Plan, Source, plan_healing, right_project
 from thence.vault.layout import PROJECT, mirror_of
 from thence.vault.logscan import BadEntry, LogScan, note_bad, scan_logs
-from thence.vault.repair import Repaired, repair
 from thence.vault.vault import Vault
 
-__all__ = ["Diagnosis", "Repaired", "check_site", "repair_site", "restore_project"]
+__all__ = ["Diagnosis", "check_site", "repair_site", "restore_project"]
+
+
+if TYPE_CHECKING:
+    from thence.vault.healing import Plan, Source
+    from thence.vault.repair import Repaired
 
 
 class Diagnosis(NamedTuple):
@@ -36,7 +39,7 @@ class Diagnosis(NamedTuple):
     """
 
     checked: Checked
-    plan: Plan | None
+    plan: "Plan | None"
     sources: tuple[str, ...]
     unreachable: tuple[str, ...]
 
@@ -69,6 +72,8 @@ def check_site(
         sources, unreachable = _known_sources(site, vault)
     if not sources:
         return Diagnosis(found, None, (), tuple(unreachable))
+    from thence.vault.healing import plan_healing
+
     plan = plan_healing(vault, found, sources)
     found = plan.judged(found)
     return Diagnosis(found, plan, tuple(source.url for source in sources), tuple(unreachable))
@@ -76,7 +81,7 @@ def check_site(
 
 def repair_site(
     site: Site, *, others: Sequence[str] = (), dry_run: bool = False, progress: Progress = silent
-) -> Repaired:
+) -> "Repaired":
     """Heal the store of a project from other stores that hold it.
 
     Args:
@@ -91,6 +96,8 @@ def repair_site(
         StorageError: A store failed; repeat it to go on.
         Denied: A store may not be read, or this one not be written to.
     """
+    from thence.vault.repair import repair
+
     vault = _bare(site)
     sources = [source_at(site, url) for url in others]
     if not sources:
@@ -124,6 +131,8 @@ def restore_project(folder: Path, others: Sequence[str]) -> bool:
         StorageError: A store failed.
         Denied: A store may not be read, or this one not be written to.
     """
+    from thence.vault.healing import right_project
+
     for root in (folder, *folder.parents):
         local = root / LOCAL
         if not (local / "store").is_dir():
@@ -139,7 +148,7 @@ def restore_project(folder: Path, others: Sequence[str]) -> bool:
     return False
 
 
-def source_at(site: Site, url: str) -> Source:
+def source_at(site: Site, url: str) -> "Source":
     """A store to compare with; a clone will do as well as a home or a mirror.
 
     Raises:
@@ -151,7 +160,9 @@ def source_at(site: Site, url: str) -> Source:
     return _source(site.local, site.vault.store, url)
 
 
-def _source(local: Path, here: Store, url: str) -> Source:
+def _source(local: Path, here: Store, url: str) -> "Source":
+    from thence.vault.healing import Source
+
     own = Path(url).expanduser() / LOCAL / "store"
     store = connect(str(own) if (own / PROJECT).exists() else url)
     if store.url == here.url:
@@ -165,7 +176,7 @@ def _source(local: Path, here: Store, url: str) -> Source:
     return Source(store.url, vault_at(store, local / "cache" / "others" / place))
 
 
-def _known_sources(site: Site, vault: Vault) -> tuple[list[Source], list[str]]:
+def _known_sources(site: Site, vault: Vault) -> "tuple[list[Source], list[str]]":
     """The home of a clone or of a mirror, where it can be reached."""
     urls = []
     if site.home is not None and vault.outbox is not None:

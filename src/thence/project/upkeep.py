@@ -9,10 +9,11 @@ from thence.index.views import RunDetail, VersionDetail
 from thence.model.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from thence.execution.checking import Diagnosis, Repaired
+    from thence.execution.checking import Diagnosis
     from thence.execution.collecting import Collection
     from thence.execution.erasing import Erased, ErasurePlan
     from thence.execution.removing import Removal, Undone
+    from thence.vault.repair import Repaired
 
 __all__ = ["Upkeep"]
 

@@ -119,10 +119,11 @@ class _Check:
         )
         content = Content(store, inventory, remote=vault.remote)
         nodes = Nodes(store, inventory, content)
-        recipes = scan_recipes(inventory, nodes)
-        proved = Proved([], {}, [], 0, 0)
+        recipes = scan_recipes(inventory, nodes, follow=not deep)
+        proved = Proved([], {}, [], {}, 0, 0)
         if deep:
             proved = self._prove(inventory, content, recipes)
+            recipes.broken.update(proved.broken)
         gone = absent(content, inventory, self._needs(scan), scan.erased, progress=self._progress)
         lost = self._lost(inventory, recipes, proved, gone)
         affected = contents_with(inventory, nodes, lost, recipes.broken) if lost else {}

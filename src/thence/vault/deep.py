@@ -27,6 +27,7 @@ from thence.vault.inventory import Inventory, Nodes, rows_of
 from thence.vault.pack import BlockKind, Codec, DirectoryEntry, pack_key, read_directory, to_entry
 from thence.vault.parallel import ahead
 from thence.vault.plan import Read, plan_reads
+from thence.vault.recipes import missing_of
 from thence.vault.segment import Location
 
 __all__ = ["BadBlock", "Piece", "Proved", "Row", "Verified", "pieces_of", "prove", "verify"]
@@ -72,6 +73,7 @@ class Proved(NamedTuple):
         blocks: Which blocks are damaged.
         packs: Packs whose directories cannot be read any more, and why.
         contents: Recipes that make other bytes than they are called by.
+        broken: By content: chunks and lists that no pack holds as they should be.
         stored_bytes: How much was read.
         raw_bytes: What that is when it is decoded.
     """
@@ -79,6 +81,7 @@ class Proved(NamedTuple):
     blocks: list[BadBlock]
     packs: dict[bytes, DataDamaged]
     contents: list[Location]
+    broken: dict[bytes, list[bytes]]
     stored_bytes: int
     raw_bytes: int
 
@@ -86,13 +89,14 @@ class Proved(NamedTuple):
 class _Opened:
     """A content that is being put together: its SHA-256 up to a chunk, and what comes then."""
 
-    __slots__ = ("hasher", "item", "items", "where")
+    __slots__ = ("hasher", "item", "items", "size", "where")
 
     def __init__(self, where: Location, items: Iterator[recipe.Item]) -> None:
         self.where = where
         self.hasher: _Hasher = sha256()
         self.items = items
         self.item = next(items, None)
+        self.size = 0
 
 
 Row: TypeAlias = tuple[bytes, int, int, int, int, int, int]
@@ -143,7 +147,14 @@ def prove(
     """
     work = _Proof(store, inventory, content, starts, remote=remote, progress=progress)
     work.run()
-    return Proved(work.blocks, work.packs, work.contents, work.stored_bytes, work.raw_bytes)
+    return Proved(
+        work.blocks,
+        work.packs,
+        work.contents,
+        work.broken,
+        work.stored_bytes,
+        work.raw_bytes,
+    )
 
 
 class _Proof:
@@ -173,6 +184,7 @@ class _Proof:
         self.blocks: list[BadBlock] = []
         self.packs: dict[bytes, DataDamaged] = {}
         self.contents: list[Location] = []
+        self.broken: dict[bytes, list[bytes]] = {}
         self.stored_bytes = 0
         self.raw_bytes = 0
 
@@ -246,17 +258,20 @@ class _Proof:
         try:
             return _Opened(where, self._nodes.chunks(self._nodes.top(where)))
         except (DataDamaged, NotFound):
-            return None  # noted as a block by now, or soon
+            self._note_broken(where)
+            return None
 
     def _feed(self, opened: _Opened, chunk: Bytes) -> None:
         """Add a chunk, also where the content has it several times in a row."""
         first = opened.item
         while opened.item is not None and opened.item == first:
             opened.hasher.update(chunk)
+            opened.size += len(chunk)
             try:
                 opened.item = next(opened.items, None)
-            except DataDamaged:
-                return  # a list of it is damaged, which is noted
+            except (DataDamaged, NotFound):
+                self._note_broken(opened.where)
+                return
         if opened.item is None:
             self._close(opened)
         elif self._open < _MOST_OPEN:
@@ -267,9 +282,9 @@ class _Proof:
             self._again.append(opened.where)
 
     def _close(self, opened: _Opened) -> None:
-        if opened.hasher.digest() != opened.where.entry.id:
-            self.contents.append(opened.where)
-            self._inventory.bad.add((opened.where.pack, opened.where.entry.id))
+        entry = opened.where.entry
+        if opened.hasher.digest() != entry.id or opened.size != entry.raw_length:
+            self._note_wrong(opened.where)
 
     def _verify(self, piece: Piece) -> tuple[bytearray | None, Iterable[Verified]]:
         """Read and compare; what comes of it is valid until its memory is used again."""
@@ -292,15 +307,34 @@ class _Proof:
         try:
             while opened.item is not None:
                 window = [opened.item, *islice(opened.items, _WINDOW - 1)]
-                if not all(self._inventory.is_sound(item.id) for item in window):
-                    return  # what is damaged is noted
+                if not all(map(self._is_there, window)):
+                    self._note_broken(opened.where)
+                    return
                 chunks = self._read_chunks(window)
                 for item in window:
                     opened.hasher.update(chunks[item.id])
+                    opened.size += item.length
                 opened.item = next(opened.items, None)
         except (DataDamaged, NotFound):
+            self._note_broken(opened.where)
             return
         self._close(opened)
+
+    def _is_there(self, item: recipe.Item) -> bool:
+        return item.length > 0 and self._inventory.has(item.id, BlockKind.CHUNK, item.length)
+
+    def _note_broken(self, where: Location) -> None:
+        """Chunks that are damaged are noted with their blocks; others may be in no pack at all."""
+        try:
+            absent = missing_of(self._inventory, self._nodes, where)
+        except (DataDamaged, NotFound):
+            self._note_wrong(where)
+        else:
+            self.broken.setdefault(where.entry.id, []).extend(absent)
+
+    def _note_wrong(self, where: Location) -> None:
+        self.contents.append(where)
+        self._inventory.bad.add((where.pack, where.entry.id))
 
     def _read_chunks(self, window: list[recipe.Item]) -> dict[bytes, Bytes]:
         wanted = {item.id: self._inventory.find(item.id) for item in window}

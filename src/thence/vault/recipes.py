@@ -11,7 +11,7 @@ from thence.vault.inventory import Inventory, Nodes
 from thence.vault.pack import BlockKind
 from thence.vault.segment import Location
 
-__all__ = ["Scanned", "scan_recipes"]
+__all__ = ["Scanned", "missing_of", "scan_recipes"]
 
 
 class Scanned(NamedTuple):
@@ -31,8 +31,14 @@ class Scanned(NamedTuple):
     size_bytes: int
 
 
-def scan_recipes(inventory: Inventory, nodes: Nodes) -> Scanned:
+def scan_recipes(inventory: Inventory, nodes: Nodes, *, follow: bool = True) -> Scanned:
     """Follow every recipe to its chunks.
+
+    Args:
+        inventory: What there is.
+        nodes: Reads recipes.
+        follow: Look for all chunks; else only for the first one: who reads every byte meets the
+            others anyway.
 
     Raises:
         StorageError: The store failed.
@@ -46,7 +52,7 @@ def scan_recipes(inventory: Inventory, nodes: Nodes) -> Scanned:
     for at in sorted(range(len(numbers)), key=lambda at: _place(inventory, places[at])):
         where = places[at]
         try:
-            first, absent, size = _follow(inventory, nodes, where)
+            first, absent, size = (_follow if follow else _begin)(inventory, nodes, where)
         except (DataDamaged, NotFound, struct.error) as error:
             why = getattr(error, "why", None) or str(error)
             unreadable.append((where, why))
@@ -83,6 +89,29 @@ def _follow(
     if not absent and size != where.entry.raw_length:
         raise DataDamaged("a recipe", why="It makes a content of another length.")
     return first, list(absent), size
+
+
+def _begin(
+    inventory: Inventory, nodes: Nodes, where: Location
+) -> tuple[bytes | None, list[bytes], int]:
+    """As `_follow`, of a recipe of which the first chunk is there."""
+    try:
+        first = next(nodes.chunks(nodes.top(where)), None)
+    except DataDamaged:
+        return _follow(inventory, nodes, where)
+    if first is None or not inventory.has(first.id, BlockKind.CHUNK, first.length):
+        return _follow(inventory, nodes, where)
+    return first.id, [], where.entry.raw_length
+
+
+def missing_of(inventory: Inventory, nodes: Nodes, where: Location) -> list[bytes]:
+    """The chunks and lists of a recipe that are not there as they should be.
+
+    Raises:
+        DataDamaged: The recipe cannot be read.
+        StorageError: The store failed.
+    """
+    return _follow(inventory, nodes, where)[1]
 
 
 def _items(nodes: Nodes, top: bytes, absent: dict[bytes, None]) -> "list[recipe.Item]":
