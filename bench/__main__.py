@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-NAMES = ("startup", "rows", "capture", "team", "distance")
+NAMES = ("startup", "rows", "capture", "team", "distance", "collecting")
 WITH_OPTIONS = ("storage", "million", "floor", "checking")  # only when asked for: they take long
 
 

@@ -1,6 +1,7 @@
 """thence beside DVC, borg, restic, Git, Git LFS, Oxen and `cp -r`, on the same work.
 
-`python -m bench storage [--rounds 3] [--scale 1] [--only thence,borg,big] [--folder DIR]`
+`python -m bench storage [--rounds 3] [--scale 1] [--only thence,borg,big] [--add]
+[--folder DIR]`
 
 In each round each workload is kept by each tool: the tools take turns at each step, each with a
 store of its own that is made anew. Sources and stores are read once before each step, so that
@@ -8,6 +9,8 @@ nothing waits for the disk; what is given back is compared byte for byte when th
 """
 
 import argparse
+import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +28,7 @@ from bench.workloads import WORKLOADS, made
 
 RESULTS = Path(__file__).parent / "results"
 GROUPS = ("big", "csv", "files", "model", "parquet")
+NEEDED_BYTES = {"big": 20e9, "csv": 10e9, "files": 12e9}  # on the disk, beside the workloads
 SELDOM = ("git-lfs", "oxen")  # slow: once, when the others are done
 
 
@@ -165,12 +169,13 @@ class Bench:
 
 
 def run(arguments: Sequence[str] = ()) -> Report:
-    """Measure, and write `results/storage.md`."""
+    """Measure, and write `storage.json` and `storage.md` into the folder of results."""
     parser = argparse.ArgumentParser(prog="python -m bench storage", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="make the workloads smaller")
     parser.add_argument("--only", default="", help="tools and workloads, with commas")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--add", action="store_true", help="keep what was measured before")
     given = parser.parse_args(arguments)
     only = [name for name in given.only.split(",") if name]
     for name in only:
@@ -180,33 +185,66 @@ def run(arguments: Sequence[str] = ()) -> Report:
     groups = [name for name in only if name in GROUPS] or list(GROUPS)
     bench = Bench(given.folder.resolve(), given.scale)
     bench.folder.mkdir(parents=True, exist_ok=True)
-    needed, free = int(given.scale * 22e9), shutil.disk_usage(bench.folder).free
+    needed = int(given.scale * max(NEEDED_BYTES.get(group, 2e9) for group in groups))
+    free = shutil.disk_usage(bench.folder).free
     if free < needed:
         parser.error(
             f"it needs {needed / 1e9:.0f} GB on the disk, and {free / 1e9:.0f} GB are free"
         )
     tools, versions = _there(tools, environment_of(bench.folder))
-    for number in range(1, given.rounds + 1):
-        often = [name for name in tools if name not in SELDOM]
-        seldom = [name for name in tools if name in SELDOM and number == 1]
-        for group in groups:
-            for some in (often, seldom):
-                if some:
-                    # Who begins changes from round to round.
-                    turn = (number - 1) % len(some)
-                    Round(bench, group, number, some[turn:] + some[:turn]).go()
     document = {
         **circumstances(),
         "scale": given.scale,
-        "rounds": given.rounds,
+        "rounds": 0,
         "versions": versions,
         "notes": {name: CONTENDERS[name].note for name in tools},
-        "samples": [sample.packed() for sample in bench.samples],
+        "samples": [],
         "sizes": {group: _sizes(bench, group) for group in groups},
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "storage.md").write_text(markdown(document))
+    if given.add:
+        document = added(json.loads((RESULTS / "storage.json").read_text()), document)
+    first = document["rounds"] + 1
+    bench.samples = [Sample(*packed) for packed in document["samples"]]
+    for number in range(first, first + given.rounds):
+        document["rounds"] = number
+        often = [name for name in tools if name not in SELDOM]
+        seldom = [name for name in tools if name in SELDOM and number == first]
+        for group, some in itertools.product(groups, (often, seldom)):
+            if some:
+                # Who begins changes from round to round.
+                turn = (number - 1) % len(some)
+                Round(bench, group, number, some[turn:] + some[:turn]).go()
+                document["samples"] = [sample.packed() for sample in bench.samples]
+                _write(document)
     return Report(rows(goals(document)), document)
+
+
+def added(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What is to be measured now, after what was measured earlier.
+
+    What was measured of another state of thence is left out; what the others did stands.
+
+    Raises:
+        ValueError: the workloads had another size.
+    """
+    if earlier["scale"] != now["scale"]:
+        raise ValueError(f"what is there was measured at a scale of {earlier['scale']}")
+    same = earlier["source"] == now["source"]
+    return {
+        **now,
+        "rounds": earlier["rounds"],
+        "versions": {**earlier["versions"], **now["versions"]},
+        "notes": {**earlier["notes"], **now["notes"]},
+        "samples": [one for one in earlier["samples"] if same or Sample(*one).tool != "thence"],
+        "sizes": {**earlier["sizes"], **now["sizes"]},
+    }
+
+
+def _write(document: dict[str, Any]) -> None:
+    """After each workload, so that a run that is stopped was not for nothing."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "storage.json").write_text(json.dumps(document, indent=1) + "\n")
+    (RESULTS / "storage.md").write_text(markdown(document))
 
 
 def _there(names: Sequence[str], environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
