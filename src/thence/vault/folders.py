@@ -113,6 +113,11 @@ class Folder:
             else:
                 self._digests[at * 32 : at * 32 + 32] = old_digests[old * 32 : old * 32 + 32]
 
+    def close(self, table: Table) -> None:
+        """Let a table stand for what is held here."""
+        self.table = table
+        self._names, self._facts, self._digests = b"", b"", bytearray()
+
     def open_up(self) -> None:
         """Make it possible to `learn`: what came from the cache is copied."""
         if (table := self.table) is not None:

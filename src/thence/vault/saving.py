@@ -120,6 +120,7 @@ def gather(
     _keep(walk, stats)
     total = _Total()
     info = writer.put_pieces(_in_pieces(map(total.add, runs(walk))))
+    stats.save()  # now, since of a million files it takes the memory that the writer wants next
     return Gathered(
         info.digest,
         total.size,
@@ -275,11 +276,12 @@ def _keep(walk: Walk, stats: StatCache, *, is_whole: bool = True) -> None:
                 else without_times(facts[at * FACTS : at * FACTS + FACTS], 0)
                 for at in range(len(folder))
             )
-        folder.table = Table.of(folder.names, facts, digests)
+        table = Table.of(folder.names, facts, digests)
+        folder.close(table)
         if folder.key is not None:
-            stats.put(folder.key, folder.table)
+            stats.put(folder.key, table)
         else:
-            stats.put_file(folder.path, folder.table)
+            stats.put_file(folder.path, table)
 
 
 class Run(NamedTuple):

@@ -105,8 +105,8 @@ def _changes(vault: Vault, item: Tracked, path: Path, root: Path) -> list[TreeCh
     ignored = frozenset(walk.ignored)
     changes = [
         change
-        for change in tree.diff_rows(saved_rows, now)
-        if not (ignored and _is_ignored_as_it_was(change, ignored, path))
+        for one in tree.diff_rows(saved_rows, now)
+        if (change := _with_ignored(one, ignored, path) if ignored else one) is not None
     ]
     if not changes and not ignored:
         vault.stats.note_tree(key, KnownTree(item.tree.raw))
@@ -128,27 +128,27 @@ def _below(saved: Tree, member: str) -> Iterator[bytes]:
     )
 
 
-def _is_ignored_as_it_was(change: TreeChange, ignored: frozenset[str], path: Path) -> bool:
-    """Whether a file that rules leave out is in the version, and still the same."""
+def _with_ignored(change: TreeChange, ignored: frozenset[str], path: Path) -> TreeChange | None:
+    """What became of a file that the version has, where rules leave it out now."""
     if change.old is None or change.new is not None:
-        return False
+        return change
     parts = change.path.split("/")
     above = {f"{'/'.join(parts[:count])}/" for count in range(1, len(parts))}
     if change.path not in ignored and not above & ignored:
-        return False
-    return _is_same(path / change.path, change.old)
+        return change
+    new = _entry_of(path / change.path, change.path)
+    return None if new == change.old else change._replace(new=new)
 
 
-def _is_same(path: Path, was: TreeEntry) -> bool:
+def _entry_of(path: Path, name: str) -> TreeEntry | None:
     try:
-        if was.link:
-            return Digest.of(os.fsencode(os.readlink(path))) == was.digest
         facts = path.lstat()
-        return (
-            stat.S_ISREG(facts.st_mode)
-            and facts.st_size == was.size
-            and bool(facts.st_mode & stat.S_IXUSR) == was.executable
-            and digest_of_file(path) == was.digest
-        )
-    except OSError:
-        return False
+        if stat.S_ISLNK(facts.st_mode):
+            target = os.fsencode(os.readlink(path))
+            return TreeEntry(name, len(target), Digest.of(target), link=True)
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        executable = bool(facts.st_mode & stat.S_IXUSR)
+        return TreeEntry(name, facts.st_size, digest_of_file(path), executable)
+    except (OSError, NotFound):
+        return None

@@ -44,6 +44,8 @@ def test_both_ways_to_combine_give_the_same_bytes(
     plain = b"".join(combine(segments, keep))
     assert b"".join(combine(segments, keep, many_rows=0)) == plain
     assert b"".join(combine(segments[::-1], keep)) == plain
+    directories = [(pack.id, pack.directory) for pack in packs]
+    assert b"".join(of_packs(directories, many_rows=0)) == b"".join(of_packs(directories))
     whole = Segment.parse(plain)
     assert whole is not None
     there = {p.id for some in chosen for p in some if keep is None or p.id in keep}
