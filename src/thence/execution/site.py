@@ -19,6 +19,7 @@ from thence.index import status as index_status
 from thence.index.database import Index
 from thence.index.ingest import LogItem
 from thence.index.refresh import Refreshed, refresh
+from thence.index.views import Problem
 from thence.model.ids import Digest
 from thence.store.failures import failures_of
 from thence.vault.artifacts import Artifacts
@@ -149,10 +150,16 @@ class Site:
         if (number := is_behind(self.index, mark)) is not None:
             forget(self.vault, self.index, mark, number)
         found = index_status.problems(self.index, limit=_PROBLEMS)
-        if damaged := [one for one in found if one.kind in {"damaged", "gap"}]:
+        if damaged := [one for one in found if one.kind == "damaged" or self._is_gap(one)]:
             _log.warning(
                 "some of the project cannot be read, first %s, so answers may lack it; "
                 "see: thence index status",
                 damaged[0].log,
             )
         return done
+
+    def _is_gap(self, problem: Problem) -> bool:
+        """Whether an entry is lost, and not one that another process is just taking in."""
+        return (
+            problem.kind == "gap" and self.vault.numbered.read(problem.log, problem.number) is None
+        )

@@ -230,7 +230,7 @@ class _Collection:
         )
 
     def _look(self) -> _State:
-        """Find out, in an order that matters: condemned packs, packs, entries."""
+        """Find out, in an order that matters: condemned, packs, entries, what is in packs."""
         vault = self._vault
         now_s = self._store_time()
         records = vault.condemned.read()
@@ -239,6 +239,15 @@ class _Collection:
             for info in vault.store.list("packs/")
             if (pack := parse_pack_key(info.key)) is not None
         }
+        live = live_roots(
+            vault,
+            now_s=now_s,
+            without=self._without,
+            progress=lambda count: self._progress(count, 0),
+        )
+        for refusal in live.refusals:
+            raise refusal
+        # Now, not before: entries that came meanwhile name what came meanwhile.
         vault.directory.refresh()
         for error in vault.directory.damaged.values():
             raise DataDamaged(
@@ -250,14 +259,6 @@ class _Collection:
         segments, known = vault.directory.segments(), vault.directory.packs()
         rows = Rows(segments, known)
         infos = {pack: info for pack, info in infos.items() if pack in known}
-        live = live_roots(
-            vault,
-            now_s=now_s,
-            without=self._without,
-            progress=lambda count: self._progress(count, 0),
-        )
-        for refusal in live.refusals:
-            raise refusal
         gone = erased(vault)
         reached = reach(vault, live.roots, rows=rows, erased=lambda digest: digest in gone)
         partial = vault.store.head(_PARTIAL) is not None
