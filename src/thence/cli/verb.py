@@ -190,6 +190,19 @@ class Verb(_Helped):
         self.examples = tuple(examples)
         self.statuses = tuple(sorted({*_ALWAYS, *statuses}))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Options whose value may be missing take it after `=` only, not the next argument."""
+        bare = {
+            name: f"{name}={param.flag_value}"
+            for param in self.params
+            if isinstance(param, click.Option)
+            and not param.is_flag
+            and isinstance(param.flag_value, str)
+            for name in param.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [bare.get(text, text) for text in args[:end]] + args[end:])
+
     def invoke(self, ctx: click.Context) -> Any:
         """Note which verb it is, then carry it out; with `-v` say what it asked of servers."""
         invocation = ctx.ensure_object(Invocation)

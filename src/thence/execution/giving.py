@@ -2,13 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from thence.errors import Conflict, InvalidInput, NotFound
 from thence.execution import live
 from thence.execution.keeping import SavedVersion, commit
+from thence.execution.opening import size_from
 from thence.execution.parts import explained
 from thence.execution.site import Site
 from thence.index import runs as run_questions
@@ -18,10 +19,13 @@ from thence.index.views import Deletion, RunDetail, VersionDetail
 from thence.model.ids import Digest
 from thence.model.names import ArtifactName, RunRef, VersionRef, is_path, parse_ref
 from thence.model.numbers import is_local
+from thence.model.progress import Progress, silent
 from thence.vault import tree
 from thence.vault.artifacts import Draft
-from thence.vault.checkout import CheckedOut, check_out, select
+from thence.vault.checkout import CheckedOut, check_out, digest_of_file, select
 from thence.vault.difference import Diff, difference
+from thence.vault.plainfiles import DEFAULT_LIMIT, LinkKind, PlainFiles
+from thence.vault.restorer import Links
 from thence.vault.tree import TreeEntry
 from thence.vault.worktree import Tracked
 
@@ -36,6 +40,8 @@ __all__ = [
     "resolve_run",
     "roll_back",
 ]
+
+LINK_CACHE_VARIABLE = "THENCE_LINK_CACHE_SIZE"
 
 
 class Resolved(NamedTuple):
@@ -160,7 +166,8 @@ def get(
     destination: str | os.PathLike[str] | None = None,
     *,
     force: bool = False,
-    progress: Callable[[int, int], None] = lambda files, size: None,
+    link: str | None = None,
+    progress: Progress = silent,
 ) -> Given:
     """Write a version to disk: a single file by its name, a folder's content into the destination.
 
@@ -170,10 +177,12 @@ def get(
         destination: For a file: the file, or a folder that exists. For a folder: the folder.
             Without one: the base name of the file or artifact, here.
         force: Overwrite files that differ from every version.
-        progress: Is told files and bytes done.
+        link: Tie the files to those of a cache: `reflink`, `hard`, or `best` for what is possible.
+        progress: Is told files and bytes done, and all bytes.
 
     Raises:
         NotFound: There is no such version, path or content.
+        InvalidInput: There is no such kind of link.
         Conflict: Files would be lost.
         Denied: The destination may not be written to.
         StorageError: The disk is full.
@@ -216,13 +225,22 @@ def get(
         elif was_file:
             folder, entries = target.parent, _below(target.name, entries)
             before = [entry._replace(path=target.name) for entry in before[:1]]
+    links = None if link is None else _links(site, folder, link)
     with explained(site, found.version.ref):
         done = check_out(
-            entries, site.vault.content, folder, before=before, force=force, progress=progress
+            entries,
+            site.vault.content,
+            folder,
+            before=before,
+            force=force,
+            progress=progress,
+            links=links,
         )
+    if links is not None:
+        links.files.make_room()
     if folder != target and not single:
         written = tuple(path.partition("/")[2] for path in done.written)
-        done = CheckedOut(written, done.unchanged, ())
+        done = done._replace(written=written, removed=())
     if found.path is None:
         site.worktree.remember(
             [
@@ -248,6 +266,21 @@ def _files_before(site: Site, known: Digest) -> Sequence[TreeEntry]:
     except NotFound:
         return ()
     return [entry for entry in entries if entry.digest not in told] if told else entries
+
+
+def _links(site: Site, folder: Path, wanted: str) -> Links:
+    if wanted != "best" and wanted not in set(LinkKind):
+        raise InvalidInput(
+            f"there is no kind of link called {wanted!r}",
+            hint=f"Choose best, {' or '.join(LinkKind)}.",
+        )
+    files = PlainFiles(
+        site.local / "cache" / "files",
+        digest_of=digest_of_file,
+        limit_bytes=size_from(LINK_CACHE_VARIABLE, DEFAULT_LIMIT),
+    )
+    kind = files.kind_for(folder.absolute(), None if wanted == "best" else LinkKind(wanted))
+    return Links(files, kind)
 
 
 def _below(name: str, entries: Iterable[TreeEntry]) -> list[TreeEntry]:

@@ -49,6 +49,7 @@ __all__ = [
     "open_home",
     "open_site",
     "open_url",
+    "size_from",
     "vault_at",
 ]
 
@@ -258,7 +259,11 @@ def open_site(root: Path, *, connection: Store | None = None) -> Site:
     else:
         store = _open_home_store(home, patience_s=PATIENCE_S, connection=connection)
         if remote := is_remote(store):
-            store = Cache(store, local / "cache" / "pages", limit_bytes=_cache_limit())
+            store = Cache(
+                store,
+                local / "cache" / "pages",
+                limit_bytes=size_from(CACHE_VARIABLE, DEFAULT_LIMIT),
+            )
         vault = Vault(store, local / "cache", remote=remote)
         vault.guard = cache(lambda: _refuse_mirror(vault.store))
     author = os.environ.get(AUTHOR_VARIABLE) or _user()
@@ -291,15 +296,20 @@ def _refuse_mirror(store: Store) -> None:
         )
 
 
-def _cache_limit() -> int:
-    text = os.environ.get(CACHE_VARIABLE)
+def size_from(variable: str, default: int) -> int:
+    """A size that a variable of the environment gives, in bytes.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    text = os.environ.get(variable)
     if text is None:
-        return DEFAULT_LIMIT
+        return default
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise InvalidInput(
-            f"not a size: {CACHE_VARIABLE}={text!r}",
-            hint=f"Write for example {CACHE_VARIABLE}=20GB, or leave it out for 10 GB.",
+            f"not a size: {variable}={text!r}",
+            hint=f"Write for example {variable}=20GB, or leave it out for 10 GB.",
         )
     return int(float(found.group(1)) * _UNITS[found.group(2).upper()])
 

@@ -197,18 +197,28 @@ class Project(Sharing, Upkeep):
         destination: PathLike | None = None,
         *,
         force: bool = False,
+        link: str | None = None,
         progress: Progress = silent,
     ) -> Given:
         """Write a version to disk; nothing unsaved is overwritten without `force`.
 
+        Args:
+            ref: Which version, or which path in it.
+            destination: The file or folder; without one, its own name, here.
+            force: Overwrite files that differ from every version.
+            link: Tie the files to those of a cache, which takes no room again: `reflink`, `hard`,
+                or `best` for what the file system has.
+            progress: Is told files and bytes so far, and all bytes.
+
         Raises:
             NotFound: There is no such version, path or content.
+            InvalidInput: There is no such kind of link.
             Conflict: Files would be lost.
             Denied: The destination may not be written to.
-            StorageError: The disk is full.
+            StorageError: The disk is full, or links are impossible there.
             DataDamaged: A content is damaged.
         """
-        return giving.get(self.site, ref, destination, force=force, progress=progress)
+        return giving.get(self.site, ref, destination, force=force, link=link, progress=progress)
 
     def load(
         self, ref: PathLike, *, allow_pickle: bool = False, trusted: Iterable[str] = ()

@@ -13,7 +13,8 @@ from thence.model.ids import Digest
 from thence.model.progress import Progress, silent
 from thence.store.failures import failures_of
 from thence.vault.content import Content
-from thence.vault.restorer import Restorer
+from thence.vault.plainfiles import LinkKind
+from thence.vault.restorer import Links, Restorer
 from thence.vault.statcache import Signature, signature
 from thence.vault.tree import TreeEntry, walk
 
@@ -27,11 +28,13 @@ class CheckedOut(NamedTuple):
         written: Paths that were written.
         unchanged: How many files had the right content already.
         removed: Files of the version that was there before, which this one has not.
+        linked: How the files that were written are tied to those of the cache of links, if so.
     """
 
     written: tuple[str, ...]
     unchanged: int
     removed: tuple[str, ...]
+    linked: LinkKind | None = None
 
 
 def digest_of_file(path: Path) -> Digest:
@@ -90,6 +93,7 @@ def check_out(
     before: Iterable[TreeEntry] = (),
     force: bool = False,
     progress: Progress = silent,
+    links: Links | None = None,
 ) -> CheckedOut:
     """Write files into a folder, each whole or not at all.
 
@@ -105,6 +109,7 @@ def check_out(
             where they are unmodified.
         force: Overwrite files whose bytes are nowhere else.
         progress: Is told files and bytes done so far, and all bytes, by any thread.
+        links: Makes the files links to those of a cache.
 
     Raises:
         Conflict: Files would be lost; `about` names the first.
@@ -142,9 +147,13 @@ def check_out(
     # Before anything is written: a file may become a folder, and a folder a file.
     removed = [path for path, was in leaving.items() if _remove(folder, path, was)]
     _make_folders(folder, (entries[at].path for at in to_write))
-    Restorer(content, folder, progress=progress, total=total).write(entries, to_write)
+    restorer = Restorer(content, folder, progress=progress, total=total, links=links)
+    restorer.write(entries, to_write)
     return CheckedOut(
-        tuple(entries[at].path for at in to_write), len(entries) - len(to_write), tuple(removed)
+        tuple(entries[at].path for at in to_write),
+        len(entries) - len(to_write),
+        tuple(removed),
+        None if links is None else links.kind,
     )
 
 

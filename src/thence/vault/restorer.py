@@ -18,15 +18,23 @@ from thence.store.failures import failure_of
 from thence.vault.content import Content
 from thence.vault.directory import Location
 from thence.vault.pack import BlockKind
+from thence.vault.plainfiles import LinkKind, PlainFiles
 from thence.vault.tree import TreeEntry
 
-__all__ = ["Restorer"]
+__all__ = ["Links", "Restorer"]
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # So many files are looked up at once: their places take 50 MB.
 _AT_ONCE = 64 * 1024
 # Writing small files is work of the kernel: more threads do not make it less.
 _THREADS = 2
+
+
+class Links(NamedTuple):
+    """How files are made where they are to be links."""
+
+    files: PlainFiles
+    kind: LinkKind
 
 
 class _Job(NamedTuple):
@@ -47,9 +55,19 @@ class Restorer:
         folder: Where the files go; its folders must be there.
         progress: Is told files and bytes done so far, by any thread.
         total: How many bytes there are in all.
+        links: Makes files that are links to those of a cache; None writes all of them.
     """
 
-    def __init__(self, content: Content, folder: Path, *, progress: Progress, total: int) -> None:
+    def __init__(
+        self,
+        content: Content,
+        folder: Path,
+        *,
+        progress: Progress,
+        total: int,
+        links: Links | None = None,
+    ) -> None:
+        self._links = links
         self._content = content
         self._folder = os.fspath(folder)
         self._progress = progress
@@ -121,7 +139,7 @@ class Restorer:
             if data is None:
                 self._write_alone(entry)
             else:
-                self._put(entry, lambda path, data=data, entry=entry: _write(path, data, entry))
+                self._put_whole(entry, data)
                 size += entry.size
         if job.where is not None:
             self._count(len(job.files), size)
@@ -133,13 +151,42 @@ class Restorer:
             self._put(entry, lambda path: os.symlink(target, path))
             self._count(1, entry.size)
             return
-        self._put(
-            entry,
-            lambda path: content.write_to(
-                entry.digest, Path(path), executable=entry.executable, tell=self._tell
-            ),
-        )
-        self._count(1, 0)
+
+        told = 0
+
+        def tell(size: int) -> None:
+            nonlocal told
+            told += size
+            if self._stopped:
+                raise Interrupted("writing files was stopped")
+            self._count(0, size)
+
+        def write(path: str) -> None:
+            content.write_to(entry.digest, Path(path), executable=entry.executable, tell=tell)
+
+        self._put(entry, self._linked(entry, write))
+        self._count(1, entry.size - told)
+
+    def _put_whole(self, entry: TreeEntry, data: Bytes) -> None:
+        self._put(entry, self._linked(entry, lambda path: _write(path, data, entry)))
+
+    def _linked(self, entry: TreeEntry, write: Callable[[str], None]) -> Callable[[str], None]:
+        """What makes a file: a link to the file of a cache where links are wanted."""
+        links = self._links
+        if links is None or not entry.size:
+            return write
+
+        def make(path: str) -> None:
+            if not links.files.link(
+                entry.digest,
+                path,
+                lambda kept: write(str(kept)),
+                executable=entry.executable,
+                kind=links.kind,
+            ):
+                write(path)  # one file has at most 65,000 names on ext4
+
+        return make
 
     def _put(self, entry: TreeEntry, make: Callable[[str], None]) -> None:
         """Make a file under another name and give it its own."""
@@ -152,17 +199,15 @@ class Restorer:
             except IsADirectoryError:
                 _remove_empty_folders(target)
                 os.rename(temporary, target)
+            if self._links is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)  # rename does nothing where both are one file
         except BaseException as error:
             with suppress(OSError):
                 os.unlink(temporary)
             if isinstance(error, OSError) and not isinstance(error, ThenceError):
                 raise failure_of(error, f"cannot write {target}", about=target) from error
             raise
-
-    def _tell(self, size: int) -> None:
-        if self._stopped:
-            raise Interrupted("writing files was stopped")
-        self._count(0, size)
 
     def _count(self, files: int, size: int) -> None:
         with self._lock:
