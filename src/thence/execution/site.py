@@ -113,10 +113,6 @@ class Site:
         except ValueError:
             return absolute.as_posix()
 
-    def skip(self, path: Path) -> bool:
-        """What is never saved: the project's own folder, and Git's."""
-        return path.name in {LOCAL, ".git"}
-
     def ingest(
         self, *appended: Appended | None, attachments: Mapping[Digest, bytes] | None = None
     ) -> None:

@@ -330,3 +330,37 @@ def test_version_and_help(folder: Path, thence: Thence) -> None:
     assert thence("--version").out.startswith("thence 0.")
     assert thence("--help").out == thence("-h").out
     assert thence(ok=False).status == 2
+
+
+def test_what_is_ignored_is_counted_and_listed(project: Path, thence: Thence) -> None:
+    (project / "d" / "empty").mkdir(parents=True)
+    (project / "d" / "kept").write_text("1")
+    (project / "d" / "x.tmp").write_text("1")
+    (project / ".thenceignore").write_text("*.tmp\n")
+    saved = thence("save", "d")
+    assert "1 file," in saved.out
+    assert "1 path ignored" in saved.err
+    assert "1 empty folder not kept" in saved.err
+    again = thence("save", "d", "-v")
+    assert "ignored d/x.tmp" in again.err
+    assert "empty folder" not in again.err
+    assert thence("status").out.startswith("  unchanged  d")
+    (told,) = thence("save", "d", "--json").objects
+    assert (told["ignored"], told["empty_folders"]) == (["x.tmp"], 1)
+    everything = thence("save", "d", "--no-ignore")
+    assert "2 files" in everything.out
+    assert "ignored" not in everything.err
+    assert thence("status").out.startswith("  unchanged  d")
+
+
+def test_a_file_that_is_named_is_saved_although_it_is_ignored(
+    project: Path, thence: Thence
+) -> None:
+    (project / "x.tmp").write_text("1")
+    (project / "all").mkdir()
+    (project / "all" / "x.tmp").write_text("1")
+    (project / ".thenceignore").write_text("*.tmp\n")
+    assert "saved x.tmp@v1" in thence("save", "x.tmp").out
+    refused = thence("save", "all", ok=False)
+    assert refused.status == 2
+    assert "--no-ignore" in refused.err
