@@ -192,7 +192,7 @@ class DataDamaged(ThenceError):
     kind = "data_damaged"
     exit_status = 6
     http_status = 500
-    default_hint = "Restore the damaged file from a copy of the store."
+    default_hint = "See what is damaged, and what would heal it: thence check --deep"
 
 
 class FormatTooNew(ThenceError):

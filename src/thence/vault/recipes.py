@@ -86,6 +86,8 @@ def _follow(
             continue
         if not item.length or not inventory.has(item.id, BlockKind.CHUNK, item.length):
             absent[item.id] = None
+    if any(inventory.is_sound(one) for one in absent):
+        raise DataDamaged("a recipe", why="It names what is no chunk, or one of another length.")
     if not absent and size != where.entry.raw_length:
         raise DataDamaged("a recipe", why="It makes a content of another length.")
     return first, list(absent), size
