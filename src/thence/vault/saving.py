@@ -233,7 +233,7 @@ def _read(walk: Walk, writer: Writer, report: "_Report") -> int:
     def read_window() -> None:
         nonlocal done
         started = time.time_ns()
-        written = writer.put_files([Path(one.path) for one in window])
+        written = writer.put_files([one.path for one in window])
         for one, info in zip(window, written, strict=True):
             _learn(one.folder, one.at, one.facts, info, started)
             done += 1

@@ -15,6 +15,7 @@ import mmap
 import os
 import struct
 from collections.abc import Collection, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -177,7 +178,7 @@ def of_packs(packs: Sequence[tuple[bytes, bytes]], *, many_rows: int = _MANY_ROW
         for number, (_, directory) in enumerate(packs)
         for at in range(HEADER.size, len(directory), ENTRY_SIZE)
     ]
-    rows.sort(key=_order)
+    rows.sort(key=itemgetter(slice(32)))  # and by number, in the order of which they come
     return _sealed(ids, b"".join(rows))
 
 

@@ -224,7 +224,7 @@ class Writer:
         """Put bytes that come a piece at a time; what the iterator raises is passed on."""
         return self._with_lane(lambda lane: self._put_pieces(lane, iter(pieces)))
 
-    def put_file(self, path: Path) -> ContentInfo:
+    def put_file(self, path: Path | str) -> ContentInfo:
         """Put the bytes of a file; they are read once, and must not change meanwhile.
 
         Raises:
@@ -236,7 +236,7 @@ class Writer:
         """
         return self._with_lane(lambda lane: self._put_file(lane, path))
 
-    def put_files(self, paths: Sequence[Path]) -> Iterator[ContentInfo]:
+    def put_files(self, paths: Sequence[Path | str]) -> Iterator[ContentInfo]:
         """Put many files with all lanes, giving the results in order.
 
         Raises:
@@ -264,7 +264,7 @@ class Writer:
                 for left in waiting:
                     left.cancel()
 
-    def _put_batch(self, paths: Sequence[Path]) -> list[ContentInfo]:
+    def _put_batch(self, paths: Sequence[Path | str]) -> list[ContentInfo]:
         return self._with_lane(lambda lane: [self._put_file(lane, path) for path in paths])
 
     def _with_lane(self, work: Callable[[Lane], T]) -> T:
@@ -307,7 +307,7 @@ class Writer:
             raise Interrupted("writing was stopped")
         self.on_read(size)
 
-    def _put_file(self, lane: Lane, path: Path) -> ContentInfo:
+    def _put_file(self, lane: Lane, path: Path | str) -> ContentInfo:
         for _ in range(_TRIES):
             if self._stopped:
                 raise Interrupted("writing was stopped")
