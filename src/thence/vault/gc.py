@@ -209,7 +209,10 @@ class _Collection:
             self._tidy(state, chosen.delete, again, new=bool(chosen.condemn or again))
             self._vault.directory.refresh()
             self._vault.directory.publish_merged()
-        swept = Swept() if self._dry_run else sweep_up(self._vault, state.now_s, self._roots(state))
+        swept = Swept()
+        if not self._dry_run:
+            went = bool(chosen.delete)
+            swept = sweep_up(self._vault, state.now_s, self._roots(state), packs_went=went)
         waiting = (condemned & state.infos.keys()) - chosen.delete
         return Collected(
             deleted_packs=len(chosen.delete),

@@ -38,13 +38,16 @@ class Swept(NamedTuple):
     directories: int = 0
 
 
-def sweep_up(vault: Vault, now_s: float, is_root: Callable[[bytes], bool]) -> Swept:
+def sweep_up(
+    vault: Vault, now_s: float, is_root: Callable[[bytes], bool], *, packs_went: bool
+) -> Swept:
     """Delete what is of no use any more; all of it may be lost at any time.
 
     Args:
         vault: Where.
         now_s: The time, by the clock of the store.
         is_root: Whether something refers to a content.
+        packs_went: Packs were deleted, so hints may name them.
 
     Raises:
         StorageError: The store failed.
@@ -55,7 +58,7 @@ def sweep_up(vault: Vault, now_s: float, is_root: Callable[[bytes], bool]) -> Sw
     return Swept(
         _journal(vault, now_s),
         _segments(vault),
-        _hints(vault, is_root) if vault.remote else 0,
+        _hints(vault, is_root, packs_went=packs_went) if vault.remote else 0,
         vault.directory.sweep_merged(),
     )
 
@@ -94,7 +97,7 @@ def _is_sealed(vault: Vault, run: RunId) -> bool:
     return any(isinstance(entry.record, RunSealed) for entry in vault.logs.records(run_log(run)))
 
 
-def _hints(vault: Vault, is_root: Callable[[bytes], bool]) -> int:
+def _hints(vault: Vault, is_root: Callable[[bytes], bool], *, packs_went: bool) -> int:
     there = vault.directory.packs()
     gone: list[ObjectInfo] = []
     asked: list[ObjectInfo] = []
@@ -109,7 +112,7 @@ def _hints(vault: Vault, is_root: Callable[[bytes], bool]) -> int:
         body = vault.store.get(info.key)
         return any(body[at : at + 32] not in there for at in range(0, len(body) // 32 * 32, 32))
 
-    some = asked[:_MOST_HINTS]
+    some = asked[:_MOST_HINTS] if packs_went else []  # each is a request
     stale = ahead(names_gone, some, at_once=_AT_ONCE)
     gone += [info for info, is_stale in zip(some, stale, strict=True) if is_stale]
     return _delete(vault, gone)
