@@ -142,7 +142,12 @@ def main(store, ref="", target=None):
     name, _, number = normalize("NFC", ref).partition("@v")
     for log in sorted(root.glob("refs/artifacts/**/@")):
         edits = [record for record, _ in read_log(log.parent / "@edits")]
-        deleted = {edit["version"] for edit in edits if edit["type"] == "tombstone"}
+        deleted = set()
+        for edit in edits:
+            if edit["type"] == "tombstone":
+                deleted.add(edit["version"])
+            elif edit["type"] == "restored":
+                deleted.discard(edit["version"])
         for count, (record, digest) in enumerate(read_log(log), 1):
             if not ref:
                 facts = [record["created"], record["files"], record["size"], record["tree"]]

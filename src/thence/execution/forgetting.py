@@ -6,8 +6,10 @@ from pathlib import Path
 
 from thence.errors import DataDamaged, Denied, FormatTooNew, StorageError
 from thence.index.database import Index
+from thence.vault.checkout import digest_of_file
 from thence.vault.erase import carry_out, forget_pages
 from thence.vault.erasures import erased
+from thence.vault.plainfiles import PlainFiles
 from thence.vault.vault import Vault
 
 __all__ = ["forget", "is_behind"]
@@ -42,9 +44,11 @@ def forget(vault: Vault, index: Index, mark: Path, number: int) -> None:
             carry_out(vault)  # a run that was going on may have put it again
         vault.directory.refresh()
         forget_pages(vault)
+        gone = erased(vault)
+        PlainFiles(mark.with_name("files"), digest_of=digest_of_file).forget(gone)
         index.compact()
         # Until the packs were written anew, pages of them may be fetched again.
-        if not any(digest.raw in vault.directory for digest in erased(vault)):
+        if not any(digest.raw in vault.directory for digest in gone):
             mark.write_text(str(number))
     except (StorageError, DataDamaged, Denied, FormatTooNew, OSError) as error:
         _log.info("what was erased could not be forgotten here yet: %s", error)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -173,6 +173,13 @@ class PlainFiles:
             total -= one.size_bytes
             if total <= _ROOM * self._limit_bytes:
                 return
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Remove files with these contents: they were erased. Links to them stay where they are."""
+        for digest in digests:
+            for executable in (False, True):
+                with suppress(OSError):
+                    self._path(digest, executable=executable).unlink()
 
     def _path(self, digest: Digest, *, executable: bool) -> Path:
         name = f"{digest.hex}{'x' if executable else ''}"

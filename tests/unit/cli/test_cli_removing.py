@@ -116,6 +116,8 @@ def test_nothing_of_an_erased_run_is_left_in_the_folder(project: Path, thence: T
         kept = (path for path in Path(".thence").rglob("*") if path.is_file())
         return [path for path in kept if marker in path.read_bytes()]
 
+    thence("get", "made.txt@v1", "linked.txt", "--link=hard")
+    assert found()  # in the cache of links
     Path("make.sh").unlink()
     done = thence("erase", "run:last", "made.txt@v1", "--reason", "names", "--yes", "--everywhere")
     assert "erased run:" in done.out
