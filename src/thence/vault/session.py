@@ -7,6 +7,7 @@ refuses where somebody writes.
 """
 
 import fcntl
+import gc
 import os
 import time
 import weakref
@@ -123,7 +124,7 @@ def alone(store: Store) -> Iterator[None]:
     try:
         with failures_of("lock out other writers", about=str(path)):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock_alone(descriptor)
             except BlockingIOError as error:
                 raise Conflict(
                     f"somebody writes to {store.url}",
@@ -134,6 +135,15 @@ def alone(store: Store) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_alone(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Sessions of this process that nobody has any more may not have been cleared away yet.
+        gc.collect()
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _open(path: Path) -> int:
