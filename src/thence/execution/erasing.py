@@ -1,11 +1,12 @@
 """Erasing versions, paths in them, runs and contents: what it means, and doing it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from thence.errors import Conflict, InvalidInput, NotFound
 from thence.execution.giving import resolve, resolve_run
 from thence.execution.site import Site
+from thence.index import runs as run_questions
 from thence.index import versions as version_questions
 from thence.model.ids import Digest, RunId
 from thence.model.names import RunRef, parse_ref
@@ -22,9 +23,9 @@ from thence.vault import tree
 from thence.vault.checkout import select
 from thence.vault.erase import CarriedOut, carry_out
 from thence.vault.erasures import ErasedBy, erasures
+from thence.vault.holders import Holder, contents_of, holders
 from thence.vault.logs import ERASURES, edits_log, run_log, versions_log
 from thence.vault.references import Root, RootKind, references, roots_of
-from thence.vault.holders import Holder, contents_of, holders
 
 __all__ = ["Erased", "ErasurePlan", "erase", "lift", "plan"]
 
@@ -139,17 +140,29 @@ def plan(
             if twin.deletion is None:
                 whole.append((edits_log(twin.artifact), twin.record))
     sizes = (site.vault.content.info(digest) for digest in gone)
+    names = [one.name for digest in gone for one in others.get(digest, ())]
     return ErasurePlan(
         tuple(dict.fromkeys(one.ref for one in targets)),
         tuple(gone),
         sum(info.size_bytes for info in sizes if info is not None),
-        tuple(dict.fromkeys(one.name for digest in gone for one in others.get(digest, ()))),
+        tuple(dict.fromkeys([*names, *_readers(site, targets, gone)])),
         len(spared),
         not new,
         tuple(dict.fromkeys(whole)),
         tuple(dict.fromkeys(one.record for one in targets if one.record is not None)),
         tuple(dict.fromkeys(one.run for one in targets if one.run is not None)),
     )
+
+
+def _readers(site: Site, targets: Iterable[_Target], gone: Iterable[Digest]) -> Iterator[str]:
+    """Runs that read a version of which something goes, by its record."""
+    lost = set(gone)
+    runs = {one.run for one in targets}
+    for one in targets:
+        if one.record is not None and not lost.isdisjoint(one.own):
+            for run in run_questions.runs_that_read(site.index, one.record):
+                if run not in runs:
+                    yield run.short
 
 
 def _gone_as_a_whole(targets: Iterable[_Target]) -> list[tuple[str, Digest | RunId]]:

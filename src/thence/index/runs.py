@@ -24,7 +24,15 @@ from thence.model.records import (
     Verdict,
 )
 
-__all__ = ["find_run", "run_detail", "run_files", "runs", "series", "versions_read"]
+__all__ = [
+    "find_run",
+    "run_detail",
+    "run_files",
+    "runs",
+    "runs_that_read",
+    "series",
+    "versions_read",
+]
 
 _CANDIDATES = 10
 _CHUNK = 500
@@ -181,6 +189,17 @@ def versions_read(index: Index) -> frozenset[Digest]:
         (),
     )
     return frozenset(Digest.from_hex(version) for (version,) in found)
+
+
+def runs_that_read(index: Index, version: Digest) -> list[RunId]:
+    """The runs that read a version, by its record, and are not removed; the first one first."""
+    found = index.select(
+        "SELECT used.run FROM run_versions AS used JOIN runs ON runs.run = used.run"
+        " WHERE used.role = 'uses' AND used.version = ? AND runs.tombstone IS NULL"
+        " ORDER BY runs.started, runs.run",
+        (version.hex,),
+    )
+    return [RunId(run) for (run,) in found]
 
 
 def run_files(index: Index, run: RunId, role: FileRole | None = None) -> list[FileUse]:

@@ -171,6 +171,7 @@ class _Roots:
         self._changes: dict[Digest | str, list[_Change]] = defaultdict(list)
         self._runs: dict[str, _Run] = defaultdict(_Run)
         self._refusals: list[ThenceError] = []
+        self._uses: dict[RunId, tuple[Digest, ...]] = {}
 
     def gather(self) -> Live:
         """Read everything."""
@@ -193,8 +194,11 @@ class _Roots:
         opened = [run.opened_s for run in open_runs.values() if run.opened_s is not None]
         first_open_s = min(opened, default=None)
         removed: list[Removed] = []
+        read = self._read_by_runs(first_open_s)
         for about, things in self._things.items():
             is_removed = self._is_removed(about, first_open_s)
+            if is_removed and about in read and self._is_here(things):
+                is_removed = False
             name = next((thing.name for thing in things if thing.name), str(about))
             for thing in things:
                 if is_removed:
@@ -273,6 +277,8 @@ class _Roots:
                 self._changes[record.run].append(_Change(removes, place.modified_s))
             case RunOpened() | RunSealed():
                 self._things[record.run].append(_Thing(key, f"run:{record.run}", roots))
+                if isinstance(record, RunSealed):
+                    self._uses[record.run] = record.uses
             case _:
                 self._roots.update((root, key) for root in roots)
         if place.log.startswith("refs/runs/"):
@@ -284,6 +290,20 @@ class _Roots:
 
     def _refuse(self, error: ThenceError) -> None:
         self._refusals.append(error)
+
+    def _read_by_runs(self, first_open_s: float | None) -> set[Digest | str]:
+        """Versions that runs have read which are kept: without them, these cannot be repeated."""
+        kept = (run for run in self._uses if not self._is_removed(run, first_open_s))
+        read: set[Digest | str] = {version for run in kept for version in self._uses[run]}
+        read -= self._without
+        if any(self._is_removed(version, first_open_s) for version in read):
+            self._vault.directory.refresh()
+        return read
+
+    def _is_here(self, things: Iterable[_Thing]) -> bool:
+        """Whether a removed version has its content: clones do not fetch it."""
+        directory = self._vault.directory
+        return all(root.digest.raw in directory for thing in things for root in thing.roots)
 
     def _open_runs(self) -> dict[str, _Run]:
         found = {

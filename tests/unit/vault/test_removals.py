@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from team import Member, Team, objects, ref
@@ -16,9 +17,11 @@ from thence.model.records import (
     Record,
     Restored,
     RunRestored,
+    RunSealed,
     RunTombstone,
     Tombstone,
     VersionEdit,
+    decode_entry,
     encode_lines,
 )
 from thence.store.base import ObjectInfo, Store
@@ -28,6 +31,7 @@ from thence.vault import replica
 from thence.vault.importing import import_versions
 from thence.vault.layout import make_project
 from thence.vault.logs import edits_log, run_log
+from thence.vault.reach import live_roots
 from thence.vault.vault import Vault
 
 DATA = ArtifactName("data")
@@ -289,3 +293,24 @@ def test_an_output_whose_version_was_removed_is_not_missed(team: Team) -> None:
     assert objects(bob.vault.store) == objects(home.vault.store)
     assert has(bob.vault, b"input")
     assert not has(bob.vault, b"made")
+
+
+def test_what_a_kept_run_has_read_is_alive_though_it_was_removed(team: Team) -> None:
+    home = team.at_home()
+    home.save("data", b"read")
+    first = digest_of(home, "data@v1")
+    tree = home.find("data@v1").version.tree
+    sealed = decode_entry(home.vault.logs.read(run_log(home.log_run(b"x")), 2) or b"").record
+    run = RunId("0123456789abcdef0123")
+    assert isinstance(sealed, RunSealed)
+    say(home, msgspec.structs.replace(sealed, run=run, uses=(first,)), run_log(run))
+    say(home, Tombstone(version=first, reason="old"))
+
+    def alive(member: Member) -> bool:
+        return any(root.digest == tree for root in live_roots(member.vault, now_s=1e12).roots)
+
+    assert alive(home)
+    ann = team.clone("ann")  # which did not fetch it, and does not miss it
+    assert not alive(ann)
+    say(home, RunTombstone(run=run, reason="wrong"), run_log(run))
+    assert not alive(home)
