@@ -43,7 +43,7 @@ for number in itertools.count():
         break
     data = dice.randbytes(4_000)
     if number % 5 == 0:  # what is dead, or is about to be
-        data = random.Random(f"gone-{dice.randrange(1000)}").randbytes(4_000)
+        data = random.Random(f"gone-{dice.randrange(20)}").randbytes(4_000)
     path = root / f"writer-{seed}.bin"
     path.write_bytes(data)
     try:

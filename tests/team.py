@@ -81,7 +81,7 @@ class Member:
         draft = Draft(
             ArtifactName(name), kind, root, len(data), 1, run=run, strict_kind=strict_kind
         )
-        return self.artifacts.commit(draft, now=NOW).number
+        return self.artifacts.commit(draft, now=NOW, session=writer.session).number
 
     def move(self, name: str, alias: str, selector: str = "latest") -> None:
         """Point an alias at a version."""
@@ -116,7 +116,7 @@ class Member:
             files=files,
             **told,  # type: ignore[arg-type]
         )
-        self.vault.append(run_log(run), sealed, by=self.name)
+        self.vault.append(run_log(run), sealed, by=self.name, session=writer.session)
         return run
 
     def find(self, text: str) -> Chosen:
