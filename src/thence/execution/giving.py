@@ -148,7 +148,7 @@ def _output_of(site: Site, ref: RunRef) -> Resolved:
     return Resolved(version_questions.version_by_record(site.index, made[name].record), None)
 
 
-def files_of(site: Site, found: Resolved) -> list[TreeEntry]:
+def files_of(site: Site, found: Resolved) -> Sequence[TreeEntry]:
     """The files of a version, or those below the path that was asked for.
 
     Raises:
@@ -157,7 +157,7 @@ def files_of(site: Site, found: Resolved) -> list[TreeEntry]:
     """
     with explained(site, found.version.ref):
         entries = tree.decode(site.vault.content.read(found.version.tree))
-    return select(entries, found.path)
+    return entries if found.path is None else select(entries, found.path)
 
 
 def get(

@@ -264,7 +264,7 @@ class Project(Sharing, Upkeep):
         self.refresh()
         return artifact_questions.artifact(self.site.index, ArtifactName(name))
 
-    def files(self, ref: str) -> list[TreeEntry]:
+    def files(self, ref: str) -> Sequence[TreeEntry]:
         """The files of a version, or those below a path in it.
 
         Raises:
