@@ -2,6 +2,7 @@
 #
 #   make demo     run, throw away and reproduce a small study
 #   make test     the tests that take seconds
+#   make faults   the long run of the tests that break things: an hour or two
 #   make check    lint, format, types, layers, documentation
 #   make clean    remove what these made
 #
@@ -10,7 +11,7 @@
 PYTHON ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test slow check dev clean azurite
+.PHONY: help demo test slow faults check dev clean azurite
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +27,11 @@ test: .venv/test/installed-test azurite
 slow: .venv/test/installed-test azurite
 	@echo "Running the slow tests."
 	@.venv/test/bin/python -m pytest -n auto -m slow $(PYTEST_ARGS)
+
+faults: .venv/test/installed-test
+	@echo "Running the long fault tests."
+	@THENCE_FAULTS=long .venv/test/bin/python -m pytest -n auto tests/fault --fault-report \
+	    $(PYTEST_ARGS)
 
 check: .venv/test/installed-dev
 	@echo "Lint (ruff check)"

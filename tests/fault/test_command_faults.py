@@ -242,6 +242,7 @@ def try_schedules(trial: Trial, examples: int) -> dict[Fault, int]:
         max_examples=examples,
         deadline=None,
         database=None,
+        derandomize=not LONG,
         suppress_health_check=list(HealthCheck),
     )
     @given(

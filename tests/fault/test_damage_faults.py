@@ -5,6 +5,7 @@ the exception of somebody else's library. What was not damaged can still be read
 still be saved.
 """
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from thence.errors import InternalError, ThenceError
 from thence.project import Project
 from thence.vault.pack import ENTRY_SIZE, HEADER, TRAILER
 
+LONG = os.environ.get("THENCE_FAULTS") == "long"
 Damage = Callable[[bytes, random.Random], bytes]
 
 
@@ -210,12 +212,12 @@ def test_some_damage_is_told_or_harmless(museum: Museum, faults: Faults) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200 if LONG else 600)
 def test_damage_of_every_kind_is_told_or_harmless(museum: Museum, faults: Faults) -> None:
     dice = random.Random(2)
-    chosen = list(cases(museum, dice, each=6, damages=12))
+    chosen = list(cases(museum, dice, each=20 if LONG else 3, damages=12 if LONG else 5))
     told = 0
     for number, case in enumerate(chosen):
-        for fresh in (False, True):
-            told += bool(attempt(museum, case, fresh=fresh, seed=number))
-    assert told > len(chosen) // 3
-    faults("damage", "bucket-like" if museum.stage.elsewhere else "local", 2 * len(chosen))
+        told += bool(attempt(museum, case, fresh=number % 2 == 0, seed=number))
+    assert told > len(chosen) // 4
+    faults("damage", "bucket-like" if museum.stage.elsewhere else "local", len(chosen))

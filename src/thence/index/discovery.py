@@ -99,8 +99,11 @@ Take = Callable[[Iterable[LogItem]], int]
 
 
 def is_followable(last: datetime, now: datetime) -> bool:
-    """Whether all hints since the last look are still there."""
-    return now - last < KEPT - OVERLAP
+    """Whether all hints since the last look are still there, and filed where one looks for them.
+
+    Who looked while its clock was ahead, and has it set right since, would look too late.
+    """
+    return -OVERLAP / 2 < now - last < KEPT - OVERLAP
 
 
 def walk(index: Index, logs: Logs, take: Take) -> Looked:
