@@ -186,6 +186,9 @@ class _Check:
         told: set[bytes] = set()
         for pack, error in {**inventory.damaged, **proved.packs}.items():
             self._damage(f"{pack_key(pack)} cannot be read", error.why, key=pack_key(pack))
+        for pack, error in inventory.trailers.items():
+            what = f"the end of {pack_key(pack)} is damaged"
+            self._damage(what, error.why, key=pack_key(pack))
         for text in inventory.unknown:
             self._findings.append(
                 Finding(

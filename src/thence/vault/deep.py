@@ -23,8 +23,8 @@ from thence.store.base import Bytes, Store
 from thence.store.local import LocalStore
 from thence.vault import recipe
 from thence.vault.content import Content
-from thence.vault.inventory import Inventory, Nodes, rows_of
-from thence.vault.pack import BlockKind, Codec, DirectoryEntry, pack_key, read_directory, to_entry
+from thence.vault.inventory import Inventory, Nodes, directory_of, rows_of
+from thence.vault.pack import BlockKind, Codec, DirectoryEntry, pack_key, to_entry
 from thence.vault.parallel import ahead
 from thence.vault.plan import Read, plan_reads
 from thence.vault.recipes import missing_of
@@ -206,7 +206,7 @@ class _Proof:
 
     def _prove_pack(self, order: int, pack: bytes) -> None:
         try:
-            directory = read_directory(self._store, pack)
+            directory = directory_of(self._store, pack)
         except DataDamaged as error:
             self.packs[pack] = error
             return

@@ -6,6 +6,7 @@ anyway. Who wants to know whether the store is whole must not believe a cache.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from thence.vault.pack import (
     TRAILER,
     BlockKind,
     Codec,
+    pack_key,
     parse_pack_key,
     read_directory,
     to_entry,
@@ -32,11 +34,13 @@ from thence.vault.pack import (
 from thence.vault.parallel import ahead
 from thence.vault.segment import Location, Segment, combine, of_packs
 
-__all__ = ["Inventory", "Listed", "Nodes", "rows_of", "take_inventory"]
+__all__ = ["Inventory", "Listed", "Nodes", "directory_of", "rows_of", "take_inventory"]
 
 _BATCH = 64
 _AT_ONCE = 16
 _CACHED = 16 * 1024 * 1024
+# The directory of a pack of a gigabyte.
+_TAIL = 1024 * 1024
 _KIND_AT = 56
 _PACK_AT = 58
 _FIRST_PACK = 52
@@ -65,6 +69,7 @@ class Inventory(Directory):
     Attributes:
         packs_listed: Those that can be read, the oldest first.
         damaged: Those whose directories cannot be read, and why.
+        trailers: Those whose directories are whole, but not what follows them, and why.
         unknown: Those that a newer thence wrote.
         bad: (pack, id) of what is not as its directory says.
     """
@@ -73,6 +78,7 @@ class Inventory(Directory):
         super().__init__(store, Path("/nonexistent"), new_name=lambda: "none")
         self.packs_listed = sorted(packs, key=lambda pack: (pack.modified_s, pack.id))
         self.order = {pack.id: number for number, pack in enumerate(self.packs_listed)}
+        self.trailers: dict[bytes, DataDamaged] = {}
         self.unknown: list[str] = []
         self.bad: set[tuple[bytes, bytes]] = set()
         self._data = segment.data
@@ -202,11 +208,14 @@ def take_inventory(
     known: list[Listed] = []
     segments: list[Segment] = []
 
+    trailers: dict[bytes, DataDamaged] = {}
+
     def read(pack: Listed) -> tuple[Listed, bytes | ThenceError]:
         try:
-            directory = read_directory(store, pack.id)
+            directory = directory_of(store, pack.id, trailers)
             _check_directory(pack, directory)
         except (DataDamaged, FormatTooNew, NotFound) as error:
+            trailers.pop(pack.id, None)
             return pack, error
         return pack, directory
 
@@ -227,8 +236,48 @@ def take_inventory(
         progress(done, 0)
     inventory = Inventory(store, known, Segment(b"".join(combine(segments))))
     inventory.damaged = damaged
+    inventory.trailers = trailers
     inventory.unknown = unknown
     return inventory
+
+
+def directory_of(
+    store: Store, pack: bytes, trailers: dict[bytes, DataDamaged] | None = None
+) -> bytes:
+    """The directory of a pack, also where the trailer behind it is damaged: the name proves it.
+
+    Args:
+        store: Where the pack is.
+        pack: Its id.
+        trailers: Is told of a damaged trailer.
+
+    Raises:
+        NotFound: There is no such pack.
+        DataDamaged: The directory is damaged.
+        FormatTooNew: It was written by a newer thence.
+    """
+    try:
+        return read_directory(store, pack)
+    except (DataDamaged, FormatTooNew) as error:
+        directory = _directory_before(store.get_range(pack_key(pack), -_TAIL, _TAIL), pack)
+        if directory is None:
+            raise
+        if trailers is not None:
+            why = "Its directory is whole, but the trailer behind it is not."
+            trailers[pack] = DataDamaged(error.what, why=why, about=pack_key(pack))
+        return directory
+
+
+def _directory_before(tail: bytes, pack: bytes) -> bytes | None:
+    """The directory that ends where the trailer begins, and has the digest that it is named by."""
+    end = len(tail) - TRAILER.size
+    for count in range((end - HEADER.size) // ENTRY_SIZE + 1):
+        start = end - HEADER.size - count * ENTRY_SIZE
+        if tail[start + 16 : start + HEADER.size] == count.to_bytes(8, "little"):
+            directory = tail[start:end]
+            if sha256(directory).digest() == pack:
+                return directory
+    return None
 
 
 def _check_directory(pack: Listed, directory: bytes) -> None:

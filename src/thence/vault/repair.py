@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from thence.errors import AlreadyExists, DataDamaged, NotFound
+from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, NotFound
 from thence.model.ids import Digest
 from thence.model.progress import Progress, silent
 from thence.store.base import Store
@@ -23,7 +23,7 @@ from thence.vault.content import Content
 from thence.vault.deep import Piece, Verified, pieces_of, verify
 from thence.vault.findings import Finding, Severity
 from thence.vault.healing import HealedEntry, Plan, Source, plan_healing
-from thence.vault.inventory import Inventory
+from thence.vault.inventory import Inventory, directory_of
 from thence.vault.journal import Announced
 from thence.vault.lane import Member
 from thence.vault.layout import PROJECT
@@ -36,7 +36,6 @@ from thence.vault.pack import (
     DirectoryEntry,
     entries_of,
     pack_key,
-    read_directory,
     to_entry,
 )
 from thence.vault.plan import covers
@@ -205,7 +204,11 @@ class _Repair:
         for content in plan.recipes:
             copies = found.inventory.copies(content)
             found.inventory.bad.update((where.pack, content) for where in copies)
-        going = {*found.unread, *(pack for pack, _ in found.inventory.bad)}
+        going = {
+            *found.unread,
+            *found.inventory.trailers,
+            *(pack for pack, _ in found.inventory.bad),
+        }
         remaining = _Remaining(found.inventory, going, found.affected)
         target = self._target(remaining)
         if going:
@@ -231,8 +234,8 @@ class _Repair:
 
     def _move_sound(self, writer: Writer, remaining: _Remaining, pack: bytes) -> None:
         try:
-            directory = read_directory(self._store, pack)
-        except (NotFound, DataDamaged):
+            directory = directory_of(self._store, pack)
+        except (NotFound, DataDamaged, FormatTooNew):
             return
         content = Content(self._store, remaining)
         known = {one for place, one in remaining.bad if place == pack}
