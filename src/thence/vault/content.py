@@ -30,6 +30,8 @@ __all__ = ["LARGEST_BLOCK", "Content", "ContentInfo"]
 _CACHED_BYTES = 64 * 1024 * 1024
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ_AT_ONCE = 4 * 1024 * 1024
+# From a disk, larger reads only fill caches.
+_LOCAL_READ_AT_ONCE = 1024 * 1024
 # How many such reads of one content go on at once on a bucket; each is in memory, twice at most.
 _AHEAD = 4
 # On a bucket, to read so much that nobody asked for takes no longer than another request.
@@ -81,6 +83,7 @@ class Content:
         self.why_absent: Callable[[Digest], NotFound | None] = lambda digest: None
         self._at_once = _AHEAD if remote else 1
         self._gap = _GAP if remote else 0
+        self._window = _READ_AT_ONCE if remote else _LOCAL_READ_AT_ONCE
         self._spans = Spans(store) if remote else None
         self._store = store
         self._directory = directory
@@ -300,7 +303,7 @@ class Content:
                     known.add(item.id)
                     stored += found.entry.stored_length
                     raw += item.length
-                enough = stored >= _READ_AT_ONCE or raw >= 2 * _READ_AT_ONCE
+                enough = stored >= self._window or raw >= 2 * self._window
                 if enough or len(window) >= _MOST_CHUNKS:
                     yield window
                     window, stored, raw = [], 0, 0
