@@ -41,7 +41,7 @@ class Round:
         self._number = number
         self._states = bench.workload(group)
         self._entry = WORKLOADS[group].entry
-        self._root = bench.folder / "round"
+        self._root = bench.folder / f"round-{os.getpid()}"  # two may be going on
         shutil.rmtree(self._root, ignore_errors=True)
         (self._root / "home").mkdir(parents=True)
         self._environment = environment_of(self._root / "home")
