@@ -22,7 +22,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_proof import is_sound, prove
+from fault_proof import assert_sound, prove
 from fault_stage import Stage
 from kill_driver import as_bucket, in_child
 
@@ -167,7 +167,7 @@ def read_back(job: Job) -> dict[str, Any]:
             assert sha256(data).hexdigest() == digest, f"v{version} has other bytes"
     missed = [words for words in told if words[0] == "missed" and words[1] not in removing]
     assert not missed, missed
-    assert is_sound(stage)
+    assert_sound(stage)
     stage.close()
     return {
         "saved": len(saved),

@@ -23,10 +23,11 @@ from thence.model.records import (
     decode_entry,
     decode_lines,
 )
+from thence.vault.findings import Severity
 from thence.vault.references import digests_in, roots_of
 from thence.vault.vault import Vault
 
-__all__ = ["entry_ids", "is_sound", "prove"]
+__all__ = ["assert_sound", "entry_ids", "prove"]
 
 # What another moment, another process or another number would make different.
 _VOLATILE = {"created", "started", "ended", "at", "files", "sensor"}
@@ -164,7 +165,9 @@ def _essence(entries: Sequence[tuple[str, Vault, list[_Named]]]) -> dict[str, An
     return told
 
 
-def is_sound(stage: Stage) -> bool:
-    """Whether `check --deep` finds nothing in the home and in the clone."""
-    roots = [root for root in (stage.work, stage.clone) if (root / ".thence").is_dir()]
-    return all(stage.open(root).check(deep=True).checked.is_sound for root in roots)
+def assert_sound(stage: Stage, *, only_home: bool = False) -> None:
+    """`check --deep` finds nothing in the home, and in the clone."""
+    for root in (stage.work,) if only_home else (stage.work, stage.clone):
+        if (root / ".thence").is_dir():
+            checked = stage.open(root).check(deep=True).checked
+            assert checked.is_sound, f"{root.name}: {checked.of(Severity.DAMAGE)}"

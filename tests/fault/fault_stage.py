@@ -306,7 +306,7 @@ def move(stage: Stage, acknowledge: Acknowledge) -> None:
     """The home moves to another store, and the folder becomes its clone."""
     project = stage.open()
     target = stage.folder / "new-home"
-    if project.site.home is None:
+    if not (target / "project.json").is_file():  # else it is a home already, and refuses
         project.move_home(str(target))
     assert project.site.home is not None
     assert project.site.home.url == target.as_uri()

@@ -27,7 +27,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_proof import entry_ids, is_sound, prove
+from fault_proof import assert_sound, entry_ids, prove
 from fault_stage import COMMANDS, Ack, Stage
 from fault_wiring import small_parts
 
@@ -290,13 +290,14 @@ class Theatre:
             damaged = self.job.command == "repair"
             prove(self.stage, self.caches(), ids=self.ids, acks=told, damaged=damaged)
             if at % 4 == 1 and not damaged:
-                assert is_sound(self.stage)
+                # In a clone whose push was cut, what waits names what is numbered already.
+                assert_sound(self.stage, only_home=True)
             self.act()
             everything = told + self.acknowledged()
             found = prove(self.stage, self.caches(), ids=self.ids, acks=everything)
             assert found == self.whole, _difference(self.whole, found)
             if at % 4 == 3:
-                assert is_sound(self.stage)
+                assert_sound(self.stage)
 
         return in_child(checking)
 
