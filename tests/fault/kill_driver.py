@@ -34,11 +34,12 @@ from fault_wiring import small_parts
 from thence.formats import registry
 from thence.store import local as local_module
 from thence.store.local import LocalStore
-from thence.testing.faulty import READS, WRITES
+from thence.testing.faulty import WRITES
 
-__all__ = ["Job"]
+__all__ = ["OPERATIONS", "Job"]
 
 DIED = -signal.SIGKILL
+OPERATIONS = {name for name in vars(LocalStore) if not name.startswith("_")} - {"url", "root"}
 _MOST = 2000
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _EVENTS = {
@@ -144,7 +145,7 @@ def arm(point: str, countdown: Countdown, *, writes: bool) -> None:
         for name in ("link_if_free", "move_if_free", "put_over"):
             _arm_naming(name, point, countdown)
     else:
-        for name in sorted(WRITES if writes else WRITES | READS):
+        for name in sorted(WRITES if writes else OPERATIONS):
             _arm_operation(name, point, countdown)
 
 
@@ -181,10 +182,10 @@ def _arm_operation(name: str, point: str, countdown: Countdown) -> None:
         if point == "after":
             countdown.step(name)
 
-    def operation(store: LocalStore, key: str, *arguments: Any) -> Any:
+    def operation(store: LocalStore, key: str, *arguments: Any, **options: Any) -> Any:
         if point == "before":
             countdown.step(f"{name} {key}")
-        result = original(store, key, *arguments)
+        result = original(store, key, *arguments, **options)
         if point == "after":
             countdown.step(f"{name} {key}")
         return result
