@@ -9,9 +9,10 @@ from unittest import mock
 
 from team import NOW, Member, Team
 from thence.model import codec
-from thence.model.ids import Digest, RunId
-from thence.model.names import Alias, ArtifactName, parse_ref
+from thence.model.ids import RunId
+from thence.model.names import Alias, ArtifactName
 from thence.model.records import (
+    AliasMove,
     ArtifactEdit,
     FileRole,
     FileUse,
@@ -27,7 +28,7 @@ from thence.model.records import (
 )
 from thence.store.base import Store
 from thence.store.memory import MemoryStore
-from thence.vault import recipe, tree
+from thence.vault import recipe
 from thence.vault.healing import Source
 from thence.vault.live_segments import Piece, Pulse, Segments
 from thence.vault.logs import edits_log, run_log
@@ -186,9 +187,7 @@ class Everything:
         member.save("offline", b"made on a train")
         member.save("offline", b"made on a train, later")
 
-    def _other_move(self, home: Member):  # type: ignore[no-untyped-def]
-        from thence.model.records import AliasMove
-
+    def _other_move(self, home: Member) -> AliasMove:
         return AliasMove(
             artifact=ArtifactName("model"),
             alias=Alias("champion"),
@@ -215,11 +214,3 @@ class Everything:
     def keys(self, store: Store) -> list[str]:
         """All objects."""
         return [info.key for info in store.list()]
-
-
-def tree_of(member: Member, text: str) -> Digest:
-    """The tree of a version."""
-    assert parse_ref(text)
-    (entry,) = tree.decode(member.vault.content.read(member.find(text).version.tree))
-    assert entry.digest is not None
-    return entry.digest
