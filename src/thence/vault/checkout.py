@@ -1,6 +1,7 @@
 """From trees back to files."""
 
 import os
+import re
 import stat
 from array import array
 from collections.abc import Container, Iterable, Sequence
@@ -16,9 +17,11 @@ from thence.vault.content import Content
 from thence.vault.plainfiles import LinkKind
 from thence.vault.restorer import Links, Restorer
 from thence.vault.statcache import Signature, signature
-from thence.vault.tree import TreeEntry, walk
+from thence.vault.tree import Tree, TreeEntry, walk
 
 __all__ = ["CheckedOut", "check_out", "digest_of_file", "select"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./ -]+")
 
 
 class CheckedOut(NamedTuple):
@@ -66,12 +69,12 @@ def select(entries: Sequence[TreeEntry], path: str | None) -> list[TreeEntry]:
     wanted = path.rstrip("/")
     below = [
         entry._replace(path=entry.path[len(wanted) + 1 :])
-        for entry in entries
+        for entry in _near(entries, wanted)
         if entry.path.startswith(f"{wanted}/")
     ]
     if below:
         return below
-    for entry in entries:
+    for entry in _near(entries, wanted):
         if entry.path == wanted:
             return [entry._replace(path=wanted.rpartition("/")[2])]
     import difflib
@@ -83,6 +86,15 @@ def select(entries: Sequence[TreeEntry], path: str | None) -> list[TreeEntry]:
         hint=f"Did you mean {' or '.join(near)}?" if near else "List them: thence show REF.",
         about=path,
     )
+
+
+def _near(entries: Sequence[TreeEntry], wanted: str) -> Iterable[TreeEntry]:
+    """The entries whose paths begin so, and perhaps more; few of a tree become objects."""
+    # Other paths may be written otherwise: escaped, or percent-encoded.
+    if not isinstance(entries, Tree) or not _PLAIN.fullmatch(wanted):
+        return entries
+    begins = f'["{wanted}'.encode()
+    return (entries[at] for at, row in enumerate(entries.rows()) if row.startswith(begins))
 
 
 def check_out(
