@@ -44,8 +44,7 @@ from thence.store.base import Store
 from thence.store.memory import MemoryStore
 from thence.vault import gc as gc_module
 from thence.vault import lane as lane_module
-from thence.vault import mirroring, parallel, recipe, selection, transfer, tree, uploads
-from thence.vault import reach as reach_module
+from thence.vault import mirroring, parallel, recipe, transfer, tree, uploads
 from thence.vault import repack as repack_module
 from thence.vault import walk as walk_module
 from thence.vault import writer as writer_module
@@ -639,14 +638,6 @@ def without(name: str, patch: pytest.MonkeyPatch) -> type[Machine]:
             patch.setattr(Naming, "after", lambda *_: None)
         case "passing over condemned packs":
             patch.setattr(Directory, "find_kept", lambda self, wanted, _=(): self.find(wanted))
-        case "recipes that keep their parts":
-            patch.setattr(
-                selection._Selecting,
-                "_pins_by_pack",
-                lambda self, _: ({}, self._of(())),
-            )
-        case "runs that hold on":
-            patch.setattr(reach_module._Roots, "_open_runs", lambda _: {})
     return LosingMachine
 
 
@@ -658,7 +649,6 @@ def without(name: str, patch: pytest.MonkeyPatch) -> type[Machine]:
         "looking at what is condemned",
         "looking after the entry",
         "passing over condemned packs",
-        "recipes that keep their parts",
     ],
 )
 def test_the_machine_finds_what_is_lost_without(part: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,9 @@ def copy(
             else:
                 yield where
 
-    with vault.copier(avoid=avoid) as writer, ThreadPoolExecutor(workers, "thence-copy") as pool:
+    # One lane, so that few packs come of it: blocks are mostly copied as they are.
+    writer = vault.copier(avoid=avoid, lanes=1)
+    with writer, ThreadPoolExecutor(workers, "thence-copy") as pool:
         reader = BlockReader(vault, pool, workers=workers)
 
         def put(some: Sequence[Location]) -> None:

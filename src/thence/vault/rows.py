@@ -4,6 +4,7 @@ An id costs 14 bytes of memory here, and the 64 of its entry in a file that is m
 of them are looked up in about ten seconds.
 """
 
+import mmap
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -20,6 +21,8 @@ __all__ = ["Matches", "Rows"]
 
 _PACK_AT = 58
 _NOT_HERE = -1
+_SLICE = 1_000_000
+_CALLS = 32
 
 
 class Matches(NamedTuple):
@@ -58,6 +61,8 @@ class Rows:
     def __init__(self, segments: Sequence[Segment], packs: Iterable[bytes]) -> None:
         import numpy as np
 
+        self._segments = list(segments)
+        self._calls = 0
         self.packs = sorted(packs)
         number = {pack: at for at, pack in enumerate(self.packs)}
         self._parts: list[_Part] = []
@@ -79,8 +84,16 @@ class Rows:
         self.pack: Array = np.concatenate(all_packs) if all_packs else np.zeros(0, np.int32)
         self.kind: Array = np.concatenate(all_kinds) if all_kinds else np.zeros(0, np.uint8)
 
+        self._let_go()
+
     def __len__(self) -> int:
         return len(self.pack)
+
+    def _let_go(self) -> None:
+        """Drop the pages of the mapped files: they are read again where they are needed."""
+        for segment in self._segments:
+            if isinstance(segment.data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                segment.data.madvise(mmap.MADV_DONTNEED)
 
     def marks(self) -> "Array":
         """A mark for each row, not set."""
@@ -92,6 +105,9 @@ class Rows:
         """All rows with some ids, each given once or more; several packs may have one id."""
         import numpy as np
 
+        self._calls += 1
+        if not self._calls % _CALLS:
+            self._let_go()
         data = ids if isinstance(ids, bytes | bytearray | memoryview) else b"".join(ids)
         wanted = np.frombuffer(data, np.uint8).reshape(-1, 32)
         keys = np.ascontiguousarray(wanted[:, :8]).view(">u8").ravel().astype(np.uint64)
@@ -117,6 +133,25 @@ class Rows:
             return Matches(np.zeros(0, np.int64), np.zeros(0, np.int64))
         return Matches(np.concatenate(found_wanted), np.concatenate(found_rows))
 
+    def repeated(self) -> "Array":
+        """Marks of the rows whose id may also be in another row; never too few."""
+        import numpy as np
+
+        marks = self.marks()
+        for part in self._parts:
+            here = marks[part.first : part.first + len(part.keys)]
+            same = part.keys[1:] == part.keys[:-1]
+            here[1:] |= same
+            here[:-1] |= same
+            for other in self._parts:
+                if other is part or not len(other.keys):
+                    continue
+                for start in range(0, len(part.keys), _SLICE):
+                    keys = part.keys[start : start + _SLICE]
+                    at = np.minimum(np.searchsorted(other.keys, keys), len(other.keys) - 1)
+                    here[start : start + _SLICE] |= other.keys[at] == keys
+        return marks
+
     def ids(self, rows: "Array") -> bytes:
         """The ids of some rows, one after the other."""
         import numpy as np
@@ -139,7 +174,7 @@ class Rows:
         """How many bytes of its pack each row has; members of a solid block share it."""
         import numpy as np
 
-        stored = self._column(48, "<u4").astype(np.float64)
+        stored = self._column(48, "<u4").astype(np.float32)
         shared = np.flatnonzero((self.kind == BlockKind.WHOLE) | (self.kind == BlockKind.LIST))
         if len(shared):
             raw = self._column(40, "<u8")[shared].astype(np.float64)
@@ -147,7 +182,8 @@ class Rows:
             block = (self.pack[shared].astype(np.uint64) << np.uint64(40)) + offset
             _, inverse = np.unique(block, return_inverse=True)
             whole = np.maximum(np.bincount(inverse, raw), 1.0)
-            stored[shared] *= raw / whole[inverse]
+            stored[shared] *= (raw / whole[inverse]).astype(np.float32)
+        self._let_go()
         return stored
 
     def _column(self, at: int, shape: str) -> "Array":

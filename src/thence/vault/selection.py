@@ -23,6 +23,7 @@ _TINY = 1024 * 1024
 _MANY_TINY = 32
 _WORKERS = 4
 _AT_ONCE = 50_000
+_SLICE = 1_000_000
 
 
 class Selection(NamedTuple):
@@ -103,6 +104,7 @@ class _Selecting:
         self._waste = waste
         self._count = len(rows.packs)
         self._stored = rows.stored_bytes()
+        self._repeated = rows.repeated()
         self._sizes = np.array([sizes.get(pack, 0) for pack in rows.packs], np.float64)
 
     def _of(self, packs: Collection[bytes]) -> "Array":
@@ -112,11 +114,13 @@ class _Selecting:
         return found
 
     def _bytes_by_pack(self, marks: "Array") -> "Array":
-        here = marks & (self._rows.pack >= 0)
-        found: Array = self._np.bincount(
-            self._rows.pack[here], self._stored[here], minlength=self._count
-        )
-        return found
+        total: Array = self._np.zeros(self._count)
+        for start in range(0, len(marks), _SLICE):  # as it makes copies
+            some = slice(start, start + _SLICE)
+            pack, here = self._rows.pack[some], marks[some]
+            here = here & (pack >= 0)
+            total += self._np.bincount(pack[here], self._stored[some][here], minlength=self._count)
+        return total
 
     def run(self, condemned: set[bytes], ripe: set[bytes], young: set[bytes]) -> Selection:
         np, rows = self._np, self._rows
@@ -235,9 +239,10 @@ class _Selecting:
         Two collectors that see the same choose the same.
         """
         np, rows = self._np, self._rows
-        at = np.flatnonzero(marks & (rows.pack >= 0))
+        chosen: Array = marks & (rows.pack >= 0)
+        at = np.flatnonzero(chosen & self._repeated)
         if not len(at):
-            return rows.marks()
+            return chosen
         share = self._bytes_by_pack(marks) / np.maximum(self._sizes, 1.0)
         order = np.lexsort((np.arange(self._count), -share, ~good))
         rank = np.empty(self._count, np.int64)
@@ -247,7 +252,7 @@ class _Selecting:
         ids = ids[by]
         first = np.ones(len(by), np.bool_)
         first[1:] = (ids[1:] != ids[:-1]).any(axis=1)
-        chosen: Array = rows.marks()
+        chosen[at] = False
         chosen[at[by[first]]] = True
         return chosen
 
