@@ -125,6 +125,7 @@ class Everything:
         self.run = home.log_run(b"output of the run")
         self._run_with_everything(home)
         self._going_on(home)
+        home.vault.condemned.put([b"\7" * 32], by="a collection")
 
     def _save(self, member: Member, name: str, data: bytes) -> None:
         number = member.save(name, data)

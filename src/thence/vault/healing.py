@@ -12,9 +12,18 @@ from thence.model import codec
 from thence.model.records import Entry, decode_entry
 from thence.vault.check import Checked
 from thence.vault.findings import Finding, Severity
-from thence.vault.layout import CHUNKING, PROJECT, ProjectFile, mirror_of, read_project
+from thence.vault.layout import (
+    CHUNKING,
+    MIRROR,
+    PROJECT,
+    MirrorFile,
+    ProjectFile,
+    mirror_of,
+    read_project,
+)
 from thence.vault.logscan import BadEntry, LogScan, misplaced, ref_of
 from thence.vault.mirroring import same_project
+from thence.vault.survey import CONDEMNED
 from thence.vault.vault import Vault
 
 __all__ = ["HealedEntry", "Plan", "Source", "plan_healing", "right_project"]
@@ -44,6 +53,7 @@ class Plan(NamedTuple):
         recipes: Contents whose recipes are damaged here: they name parts that nobody knows.
         entries: Entries that others have.
         project: The bytes of project.json, where it must be restored.
+        mirror: What mirror.json would be; None where no store was looked at.
         healed: What has no sound copy here and another store has.
         found: What comparing the stores brought up.
     """
@@ -52,6 +62,7 @@ class Plan(NamedTuple):
     recipes: frozenset[bytes]
     entries: tuple[HealedEntry, ...]
     project: bytes | None
+    mirror: MirrorFile | None
     healed: frozenset[bytes]
     found: tuple[Finding, ...]
 
@@ -73,6 +84,10 @@ class Plan(NamedTuple):
             return None
         if finding.key in keys:
             return True
+        if finding.key is not None and finding.key.startswith(CONDEMNED):
+            return True
+        if finding.key == MIRROR:
+            return self.mirror is not None
         if finding.key == PROJECT:
             return self.project is not None
         if finding.ids:
@@ -106,7 +121,18 @@ def plan_healing(vault: Vault, checked: Checked, sources: Sequence[Source]) -> P
     entries = tuple(_entries(vault, checked.scan, bad, sources))
     contents = _contents(checked, sources)
     healed = frozenset(one for content in contents for one in checked.affected[content])
-    return Plan(contents, _wrong_recipes(checked, contents), entries, project, healed, tuple(found))
+    mirror: MirrorFile | None = None
+    if sources:
+        mirror = MirrorFile(of=sources[0].url, project=read_project(sources[0].vault.store).id)
+    return Plan(
+        contents,
+        _wrong_recipes(checked, contents),
+        entries,
+        project,
+        mirror,
+        healed,
+        tuple(found),
+    )
 
 
 def right_project(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from thence.errors import AlreadyExists, DataDamaged, FormatTooNew, NotFound
+from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.progress import Progress, silent
 from thence.store.base import Store
@@ -26,7 +27,7 @@ from thence.vault.healing import HealedEntry, Plan, Source, plan_healing
 from thence.vault.inventory import Inventory, directory_of
 from thence.vault.journal import Announced
 from thence.vault.lane import Member
-from thence.vault.layout import PROJECT
+from thence.vault.layout import MIRROR, PROJECT
 from thence.vault.logs import entry_key
 from thence.vault.logscan import LogScan
 from thence.vault.mirroring import place, rank
@@ -41,7 +42,7 @@ from thence.vault.pack import (
 from thence.vault.plan import covers
 from thence.vault.references import Root, RootKind, references
 from thence.vault.segment import Location
-from thence.vault.survey import ASIDE
+from thence.vault.survey import ASIDE, CONDEMNED
 from thence.vault.transfer import transfer
 from thence.vault.vault import Vault
 from thence.vault.writer import Writer
@@ -201,6 +202,10 @@ class _Repair:
         if plan.project is not None:
             self._store.replace(PROJECT, [plan.project])
             self.caches += 1
+        self._pardon(found)
+        if plan.mirror is not None and any(one.key == MIRROR for one in found.findings):
+            self._store.replace(MIRROR, [codec.encode(plan.mirror)])
+            self.caches += 1
         for content in plan.recipes:
             copies = found.inventory.copies(content)
             found.inventory.bad.update((where.pack, content) for where in copies)
@@ -222,6 +227,17 @@ class _Repair:
         self._drop(found, remaining, going)
         self._drop_caches(found)
         return before != (self.entries, self.contents, self.packs, self.caches)
+
+    def _pardon(self, found: Checked) -> None:
+        """Replace records of condemned packs that cannot be read: nothing is condemned by them.
+
+        No pack is deleted without one, so what was condemned stays until it is condemned again.
+        The record itself stays, because its number says that packs went.
+        """
+        for finding in found.of(Severity.DAMAGE):
+            if finding.key is not None and finding.key.startswith(CONDEMNED):
+                self._store.replace(finding.key, [codec.encode({"packs": []})])
+                self.caches += 1
 
     def _target(self, remaining: _Remaining) -> Vault:
         """The vault as it is without what is damaged."""

@@ -25,10 +25,12 @@ from thence.vault.pack import parse_pack_key
 from thence.vault.parallel import ahead
 from thence.vault.segment import Segment
 
-__all__ = ["ASIDE", "survey"]
+__all__ = ["ASIDE", "CONDEMNED", "survey"]
 
 ASIDE = "damaged/"
 """Where a repair puts what nobody has whole, for people to look at."""
+CONDEMNED = "gc/condemned/"
+"""What says which packs are about to be deleted."""
 
 _PARTIAL = "partial.json"
 _CLONE = "clone.json"
@@ -41,6 +43,7 @@ _WAITING = re.compile(r"outbox/refs/.+/\d{10}")
 _CONFLICT = re.compile(r"conflicts/refs/.+/\d{10}")
 _LIVE = re.compile(r"runs/([0-9a-f]{20})/(?:([A-Za-z0-9_.-]{1,100})/(\d{10})|pulse)")
 _CONDEMNED = re.compile(r"gc/condemned/\d{10}")
+_HEX = re.compile(r"[0-9a-f]{64}")
 _HEAD = re.compile(rb"sha256:([0-9a-f]{64})\n")
 _LARGEST = 1024 * 1024 * 1024
 _AT_ONCE = 16
@@ -120,6 +123,10 @@ def _project(store: Store) -> list[Finding]:
 
 class _Marked(msgspec.Struct, frozen=True, kw_only=True):
     project: str | None = None
+
+
+class _Condemned(msgspec.Struct, frozen=True, kw_only=True):
+    packs: tuple[str, ...]
 
 
 def _id_of(store: Store) -> str | None:
@@ -245,10 +252,13 @@ def _live(store: Store, info: ObjectInfo, inventory: Inventory, scan: LogScan) -
 def _condemned(
     store: Store, info: ObjectInfo, inventory: Inventory, scan: LogScan
 ) -> Finding | None:
+    why = "It names something that is no pack."
     try:
-        codec.decode(store.get(info.key), dict)
+        packs = codec.decode(store.get(info.key), _Condemned).packs
     except DataDamaged as error:
-        return _damage(info.key, f"{info.key} cannot be read", error.why or error.what)
+        packs, why = ("?",), error.why or error.what
+    if not all(_HEX.fullmatch(pack) for pack in packs):
+        return _damage(info.key, f"{info.key} cannot be read, so nothing can be written", why)
     return None
 
 

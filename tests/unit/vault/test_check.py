@@ -17,7 +17,7 @@ from thence.vault.repair import repair
 
 # What is found by nobody: a hint or a piece of a live run that is gone is as good as one that never
 # was, and some bits of these have no meaning.
-_SILENT = ("journal/", "hints/", "directories/", "index/", "runs/")
+_SILENT = ("journal/", "hints/", "directories/", "index/", "runs/", "gc/", "mirror.json")
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +195,17 @@ def test_an_entry_that_is_another_one_at_home_is_told_and_left_alone(
     assert store.get(key) == before
 
 
+def test_a_record_of_condemned_packs_that_cannot_be_read_is_healed(
+    everything: Everything,
+) -> None:
+    store = copy_of(everything.home)
+    truncate(store, "gc/condemned/0000000001", 0.5)
+    store.delete(next(store.list("packs/")).key)
+    assert not check(everything.vault(store)).is_sound
+    assert repair(everything.vault(store), [everything.source(everything.clone)]).left == ()
+    assert everything.vault(store).condemned.read()[0].packs == frozenset()
+
+
 def test_strangers_are_told_of_and_are_no_damage(everything: Everything) -> None:
     store = copy_of(everything.home)
     store.create("something/else", [b"?"])
@@ -267,7 +278,7 @@ def hurt_and_heal(everything: Everything, case: tuple[str, str, str, float]) -> 
         assert {finding.key for finding in done.left} <= {key}
         return
     if done.left and all(
-        ref.startswith("offline@local") for finding in done.left for ref in finding.refs
+        ref.startswith("offline@local") for finding in done.left for ref in finding.refs or ("?",)
     ):
         return  # what waits in a clone is nowhere else
     assert done.left == (), case
