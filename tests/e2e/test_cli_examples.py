@@ -1,6 +1,7 @@
 """Every example in the help of a command works as it stands there."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -82,6 +83,11 @@ def _is_shared(example: str) -> bool:
 )
 def test_an_example_works(name: str, example: str, prepared: Path, tmp_path: Path) -> None:
     folder = tmp_path if example.startswith("thence init") else prepared
+    if name in {"rm", "erase"}:
+        # What they take away, the other examples still need.
+        folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
+    if "--undo" in example:
+        assert _run("thence rm -q data@v1 --reason over", folder).returncode == 0
     if name == "reproduce":
         assert _run("thence run -q python train.py", folder).returncode == 0
     done = _run(example, folder)

@@ -262,7 +262,9 @@ def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
         one = _removed_run(site, ref) if is_run else resolve(site, ref, removed=True).version
         name = one.run.short if isinstance(one, RunDetail) else one.ref
         if one.deletion is None:
-            raise InvalidInput(f"{name} is not removed", hint="There is nothing to undo.")
+            raise InvalidInput(
+                f"{name} is not removed", why="It is as it was.", hint="There is nothing to undo."
+            )
         if gone := absent(site.vault, _roots(site, one)):
             raise NotFound(
                 f"{name} cannot be given back",

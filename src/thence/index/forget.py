@@ -6,8 +6,8 @@ appended twice) go with the last of them; contents go when tables are settled.
 
 import sqlite3
 
-from thence.index.ingest import subject
 from thence.index.settle import Touched
+from thence.index.subjects import subject
 
 __all__ = ["forget"]
 

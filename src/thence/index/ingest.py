@@ -1,12 +1,12 @@
 """From a log entry to rows: a pure function, so that the index can always be rebuilt."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from thence.errors import ThenceError
+from thence.index.subjects import subject
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.records import (
@@ -33,13 +33,10 @@ from thence.model.records import (
     decode_lines,
 )
 
-__all__ = ["COLUMNS", "LogItem", "Row", "SqlValue", "Subject", "rows", "subject", "wanted"]
+__all__ = ["COLUMNS", "LogItem", "Row", "SqlValue", "rows", "wanted"]
 
 SqlValue: TypeAlias = str | int | float | None
 
-_ARTIFACT_LOG = re.compile(r"refs/artifacts/(?P<key>.+)/@(?P<part>|edits)")
-_ALIAS_LOG = re.compile(r"refs/aliases/(?P<key>.+)/@(?P<alias>[^/]+)")
-_RUN_LOG = re.compile(r"refs/runs/(?P<run>[0-9a-f]+)")
 _ERASURES = "refs/erasures"
 _MAX_INTEGER = (1 << 63) - 1
 # What reading bytes that somebody else wrote can raise: our errors, too deep a nesting, a time at
@@ -102,31 +99,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     }.items()
 }
 """The tables that `rows` fills, with the columns of each."""
-
-
-class Subject(NamedTuple):
-    """What a log is about.
-
-    Attributes:
-        kind: `versions`, `edits`, `alias`, `run` or `erasures`.
-        key: Key of the artifact, or id of the run; empty for `erasures`.
-        alias: Of an `alias` log; else empty.
-    """
-
-    kind: str
-    key: str
-    alias: str = ""
-
-
-def subject(log: str) -> Subject | None:
-    """What a log is about; None for one that is not known."""
-    if found := _ARTIFACT_LOG.fullmatch(log):
-        return Subject("edits" if found["part"] else "versions", found["key"])
-    if found := _ALIAS_LOG.fullmatch(log):
-        return Subject("alias", found["key"], found["alias"])
-    if found := _RUN_LOG.fullmatch(log):
-        return Subject("run", found["run"])
-    return Subject("erasures", "") if log == _ERASURES else None
 
 
 def wanted(item: LogItem) -> set[Digest]:

@@ -5,8 +5,6 @@ it is written. Content comes before what refers to it, and what nothing refers t
 it may have been deleted, or was never meant for others.
 """
 
-import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +23,7 @@ from thence.vault.layout import read_project
 from thence.vault.pack import BlockKind, Codec
 from thence.vault.plan import Block, covers
 from thence.vault.references import Root, RootKind, names_in
+from thence.vault.tally import Tally
 from thence.vault.vault import Vault
 from thence.vault.writer import SMALL, Writer
 
@@ -45,7 +44,6 @@ _RECIPES_AT_ONCE = 2_000
 _RECIPES_WAITING = 32 * 1024 * 1024
 # After so many ids they are written out and looked up in the directory instead.
 _REMEMBERED = 500_000
-_REPORT_EVERY_S = 0.1
 
 
 class Transferred(NamedTuple):
@@ -118,7 +116,7 @@ def transfer(
         FormatTooNew: A pack was written by a newer thence.
     """
     count = workers or (_REMOTE_WORKERS if source.remote or target.remote else _LOCAL_WORKERS)
-    report = _Report(progress)
+    report = Tally(progress)
     with target.writer() as writer:
         try:
             with ThreadPoolExecutor(count, "thence-transfer") as pool:
@@ -156,30 +154,6 @@ def _rescue(target: Vault, writer: Writer, contents: Sequence[Digest]) -> None:
     secure(target, roots, avoid=writer.session.condemned)
 
 
-class _Report:
-    """Counts what is done, and tells of it now and then."""
-
-    def __init__(self, progress: Callable[[int, int], None]) -> None:
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._next = time.monotonic() + _REPORT_EVERY_S
-        self.contents = 0
-        self.size_bytes = 0
-
-    def add(self, contents: int, size_bytes: int) -> None:
-        with self._lock:
-            self.contents += contents
-            self.size_bytes += size_bytes
-            now = time.monotonic()
-            if now >= self._next:
-                self._next = now + _REPORT_EVERY_S
-                self._progress(self.contents, self.size_bytes)
-
-    def end(self) -> None:
-        if self.contents:
-            self._progress(self.contents, self.size_bytes)
-
-
 class _Transfer:
     """One transfer.
 
@@ -194,7 +168,7 @@ class _Transfer:
         target: Vault,
         reader: BlockReader,
         writer: Writer,
-        report: _Report,
+        report: Tally,
         *,
         foreign: bool,
         without: Collection[Digest],

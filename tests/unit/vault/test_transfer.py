@@ -438,7 +438,7 @@ def test_packs_that_went_meanwhile_are_found_again(
 def test_progress_ends_at_what_was_done(
     source: Vault, target: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer_module, "_REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("thence.vault.tally._REPORT_EVERY_S", 0.0)
     base = random.Random(1).randbytes(3_000_000)
     root = put_tree(source, *(text(n, 2_000) for n in range(400)), base, base[:2_000_000])
     told: list[tuple[int, int]] = []
