@@ -16,7 +16,6 @@ from thence.store.base import Store
 from thence.store.memory import MemoryStore
 from thence.testing.faulty import Fault, FaultyStore, Rule
 from thence.vault import blockreader, lane, tree
-from thence.vault import transfer as transfer_module
 from thence.vault.pack import BlockKind, entries_of, parse_pack_key, read_directory
 from thence.vault.references import Root, RootKind
 from thence.vault.transfer import transfer
@@ -58,7 +57,7 @@ def sample(new_vault: NewVault, monkeypatch: pytest.MonkeyPatch) -> Sample:
     monkeypatch.setattr(lane, "PACK", PACK)
     monkeypatch.setattr(lane, "SOLID", 50_000)
     monkeypatch.setattr(blockreader, "_LOCAL_READ", 100_000)
-    monkeypatch.setattr(transfer_module, "_REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("thence.vault.tally._REPORT_EVERY_S", 0.0)
     dice = random.Random(7)
     large = dice.randbytes(1_500_000)
     small = [dice.randbytes(dice.randrange(100, 9_000)) for _ in range(150)]
