@@ -17,7 +17,7 @@ from queue import Empty, LifoQueue
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar, overload
 
-from thence.errors import Conflict, Interrupted, InvalidInput, ThenceError
+from thence.errors import Conflict, Denied, Interrupted, InvalidInput, NotFound, ThenceError
 from thence.model.ids import Digest
 from thence.store.base import Bytes, Store
 from thence.store.failures import failure_of
@@ -41,6 +41,8 @@ SMALL = 32 * 1024
 _TRIES = 3
 # O_NONBLOCK: to open a pipe that nobody writes to must not hang us. Files do not notice it.
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+# What ends a session without a doubt about what it has written.
+_STOPS = (KeyboardInterrupt, SystemExit, Interrupted, NotFound, Denied, Conflict)
 _BATCH = 64
 # Stretches of a content that are being digested and compressed while the next one is read.
 _AHEAD = 2
@@ -134,7 +136,7 @@ class Writer:
                 self.flush()
             else:
                 self._stopped = True
-                if issubclass(kind, (KeyboardInterrupt, SystemExit, ThenceError)):
+                if issubclass(kind, _STOPS):
                     self._leave_packs()
         finally:
             self._stopped = kind is not None
