@@ -275,7 +275,7 @@ def try_schedules(trial: Trial, examples: int) -> dict[Fault, int]:
     return seen
 
 
-@pytest.mark.parametrize(("command", "store"), [("save", "memory"), ("push", "memory")])
+@pytest.mark.parametrize(("command", "store"), [("save", "memory")])
 def test_a_few_random_schedules(
     command: str, store: str, new_trial: NewTrial, faults: Faults
 ) -> None:

@@ -80,7 +80,11 @@ class Case(NamedTuple):
     do: Damage
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["local", "bucket-like"])
+@pytest.fixture(
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["local", "bucket-like"],
+)
 def museum(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Museum]:

@@ -41,7 +41,7 @@ def fill(tmp_path: Path, command: str, *, every: int, first: int = 0) -> int:
     return full
 
 
-@pytest.mark.parametrize("command", ["save", "get"])
+@pytest.mark.parametrize("command", ["save"])
 def test_a_disk_that_is_full_at_some_stage(tmp_path: Path, command: str, faults: Faults) -> None:
     full = fill(tmp_path, command, every=140, first=10)
     assert full >= 2
