@@ -142,12 +142,9 @@ def main(store, ref="", target=None):
     name, _, number = normalize("NFC", ref).partition("@v")
     for log in sorted(root.glob("refs/artifacts/**/@")):
         edits = [record for record, _ in read_log(log.parent / "@edits")]
-        deleted = set()
-        for edit in edits:
-            if edit["type"] == "tombstone":
-                deleted.add(edit["version"])
-            elif edit["type"] == "restored":
-                deleted.discard(edit["version"])
+        # The last word on a version counts.
+        last = {e["version"]: e["type"] for e in edits if e["type"] in {"tombstone", "restored"}}
+        deleted = [version for version, word in last.items() if word == "tombstone"]
         for count, (record, digest) in enumerate(read_log(log), 1):
             if not ref:
                 facts = [record["created"], record["files"], record["size"], record["tree"]]
