@@ -194,7 +194,7 @@ def test_every_fault_at_every_operation(
     every = 1 if LONG else {"push": 4, "pull": 3, "seal": 3}.get(command, 2)
     for number, fault in enumerate(Fault):
         count = at_each_operation(trial, fault, around, every=every, first=1 + number % every)
-        assert count >= 1
+        assert count >= 1 or (command == "get" and fault is Fault.REPEAT)  # it writes nothing
         tell(faults, fault, around, store, count)
 
 
