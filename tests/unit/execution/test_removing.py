@@ -1,4 +1,4 @@
-"""Removing: who, when and why is told everywhere, and it can be undone while the bytes are there."""
+"""Removing: who, when and why is told everywhere; it can be undone while the bytes are there."""
 
 from pathlib import Path
 

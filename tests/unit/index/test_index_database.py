@@ -116,9 +116,9 @@ def test_who_finds_the_damage_second_waits_and_leaves_the_new_file(path: Path) -
         second.start()
         second.join(0.2)
         assert second.is_alive()
-        path.unlink()
-        with Index(path) as index:
+        with Index(path.with_name("new.sqlite")) as index:
             index.ingest(sample("a"))
+        path.with_name("new.sqlite").replace(path)
     second.join(30)
     assert replaced[0].execute("SELECT name FROM artifacts").fetchall() == [("a",)]
     replaced[0].close()
