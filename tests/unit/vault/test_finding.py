@@ -266,7 +266,8 @@ def test_a_content_that_repeats_itself_is_read_once(
     vault.directory.refresh()
     traced.clear()
     assert vault.content.read(digest) == data
-    assert traced.counters["get_range"].calls <= 16, traced.counters
+    # On a disk, a read of a megabyte is as good as a larger one; on a bucket each is a request.
+    assert traced.counters["get_range"].calls <= (16 if remote else 64), traced.counters
     assert traced.counters["get_range"].size_bytes < 1.1 * 24_000_000
 
 
