@@ -14,6 +14,7 @@ from thence.model.ids import Digest
 from thence.model.progress import Progress, silent
 from thence.store.failures import failures_of
 from thence.vault.content import Content
+from thence.vault.leftovers import sweep
 from thence.vault.plainfiles import LinkKind
 from thence.vault.restorer import Links, Restorer
 from thence.vault.statcache import Signature, signature
@@ -263,7 +264,12 @@ def _make_folders(folder: Path, paths: Iterable[str]) -> None:
     parents = {path.rpartition("/")[0] for path in paths}
     for path in (folder, *(folder / parent for parent in sorted(parents) if parent)):
         with failures_of(f"cannot make the folder {path}", about=str(path)):
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                if not path.is_dir():
+                    raise
+                sweep(path)
 
 
 def _is_right(target: Path, entry: TreeEntry) -> bool:

@@ -18,6 +18,7 @@ from blake3 import blake3
 from thence.errors import InvalidInput, NotFound
 from thence.store.failures import failures_of
 from thence.vault.ignoring import IGNORE_FILE, Rules
+from thence.vault.leftovers import is_leftover
 from thence.vault.statcache import FACTS, StatCache, Table, to_facts
 from thence.vault.tree import NEVER_SAVED
 
@@ -334,9 +335,13 @@ class _Walker:
 
 def _allowed(names: list[str]) -> list[str]:
     """Without those that no tree has."""
-    if any(name[0] == "." and name.lower() in NEVER_SAVED for name in names):
-        return [name for name in names if name.lower() not in NEVER_SAVED]
+    if any(name[0] == "." and _is_ours(name) for name in names):
+        return [name for name in names if not _is_ours(name)]
     return names
+
+
+def _is_ours(name: str) -> bool:
+    return name.lower() in NEVER_SAVED or is_leftover(name)
 
 
 def _sorted(names: list[str], end: str = "") -> list[str]:

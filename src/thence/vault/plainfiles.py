@@ -21,6 +21,7 @@ from typing import NamedTuple
 from thence.errors import NotFound, StorageError
 from thence.model.ids import Digest
 from thence.store.failures import failures_of
+from thence.vault.leftovers import temporary_name
 from thence.vault.statcache import signature
 
 __all__ = ["DEFAULT_LIMIT", "LinkKind", "PlainFiles"]
@@ -93,7 +94,7 @@ class PlainFiles:
         """
         while not folder.is_dir():
             folder = folder.parent
-        token = f".thence-{os.getpid()}-{os.urandom(6).hex()}"
+        token = temporary_name()
         source, target = self._folder / token, folder / token
         with failures_of(f"cannot link into {folder}", about=str(folder)):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +199,7 @@ class PlainFiles:
 
     def _put(self, source: Path, make: Callable[[Path], None], executable: bool) -> os.stat_result:
         source.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".thence-{os.getpid()}-{os.urandom(6).hex()}"
+        temporary = self._folder / temporary_name()
         try:
             make(temporary)
             temporary.chmod(0o555 if executable else 0o444)

@@ -17,6 +17,7 @@ from thence.store.base import Bytes
 from thence.store.failures import failure_of
 from thence.vault.content import Content
 from thence.vault.directory import Location
+from thence.vault.leftovers import temporary_name
 from thence.vault.pack import BlockKind
 from thence.vault.plainfiles import LinkKind, PlainFiles
 from thence.vault.tree import TreeEntry
@@ -76,7 +77,7 @@ class Restorer:
         self._size = 0
         self._lock = threading.Lock()
         self._stopped = False
-        self._token = f".thence-{os.getpid()}-{os.urandom(6).hex()}-"
+        self._token = f"{temporary_name()}-"
         self._numbers = count()
 
     def write(self, entries: Sequence[TreeEntry], chosen: Sequence[int]) -> None:
