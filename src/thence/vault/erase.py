@@ -15,16 +15,18 @@ import msgspec
 from thence.errors import AlreadyExists, DataDamaged, NotFound
 from thence.model import codec
 from thence.model.ids import Digest
+from thence.model.numbers import is_local
 from thence.model.records import Erasure, decode_entry
 from thence.store.cache import Cache
 from thence.store.wrap import Around
 from thence.vault import recipe
 from thence.vault.erasures import erased
 from thence.vault.inventory import Inventory, Nodes, take_inventory
-from thence.vault.logs import ERASURES
+from thence.vault.logs import ERASURES, entry_key
 from thence.vault.pack import BlockKind, pack_key
 from thence.vault.repack import repack
 from thence.vault.segment import Location
+from thence.vault.survey import ASIDE
 from thence.vault.vault import Vault
 
 __all__ = ["CarriedOut", "carry_out", "forget_pages"]
@@ -85,12 +87,15 @@ def carry_out(
         Denied: The store may not be written to.
     """
     gone = erased(vault)
-    if not vault.logs.tail(ERASURES):
+    tail = vault.logs.tail(ERASURES)
+    if not tail:
         return CarriedOut()
     _finish(vault)
+    _sweep_aside(vault, tail)
     total = CarriedOut()
     for _ in range(_ROUNDS):
         vault.directory.refresh()
+        vault.directory.refuse_newer()
         present = [digest for digest in gone if digest.raw in vault.directory]
         if not present:
             break
@@ -201,6 +206,14 @@ def _finish(vault: Vault) -> None:
             vault.store.delete(pack_key(bytes.fromhex(name)))
         vault.store.delete(info.key)
         vault.directory.refresh()
+
+
+def _sweep_aside(vault: Vault, tail: int) -> None:
+    """Delete what repairs had put aside by then: nobody knows what is in it."""
+    last = None if is_local(tail) else vault.store.head(entry_key(ERASURES, tail))
+    for info in list(vault.store.list(ASIDE)):
+        if last is None or info.modified_s <= last.modified_s:
+            vault.store.delete(info.key)
 
 
 def _sweep_runs(vault: Vault) -> None:

@@ -263,3 +263,11 @@ def test_a_writer_under_way_is_refused(team: Team, tmp_path: Path) -> None:
     assert not list(team.home.list("refs/artifacts/late/"))
     carry_out(home.vault)
     assert MARK not in everything(team.home, tmp_path)
+
+
+def test_what_a_repair_put_aside_goes_too(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("small", SMALL)
+    team.home.create("damaged/ab/0", [b"of a damaged pack: " + MARK])
+    erase(home, SMALL)
+    assert MARK not in everything(team.home, tmp_path)
