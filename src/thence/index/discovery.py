@@ -67,6 +67,11 @@ class HintRead(Protocol):
         """The entries that it announces."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """False where it is not what was written."""
+        ...
+
 
 class Journal(Protocol):
     """What is needed of the journal."""
@@ -161,7 +166,8 @@ def follow(
         return walk(index, logs, take)
 
     hints = {key: decode_hint(lines) for key, lines in known.items() if lines is not None}
-    hints |= {hint.key: tuple(hint.announced) for hint in journal.read(to_read)}
+    read = list(journal.read(to_read))
+    hints |= {hint.key: tuple(hint.announced) for hint in read}
     pending = _pending(index, hints)
     prepared = prepare(sum(map(len, pending.values())))
     if prepared:
@@ -173,8 +179,13 @@ def follow(
     asked = {log: set(ids) for log, ids in wanted.items()}
     while asked:
         entries += take(_round(index, logs, asked))
-    _keep(index, unseen, _pending(index, pending), now)
-    return Looked(prepared + entries, len(wanted), walked=False)
+    left = _pending(index, pending)
+    _keep(index, unseen, left, now)
+    if all(hint.whole for hint in read) and all(_is_alive(key, now) for key in left):
+        return Looked(prepared + entries, len(wanted), walked=False)
+    # What a damaged hint told of nobody knows, nor why what was announced never came.
+    looked = walk(index, logs, take)
+    return looked._replace(entries=prepared + entries + looked.entries)
 
 
 def _costs_more_than_a_walk(index: Index, hints: int) -> bool:
@@ -266,6 +277,12 @@ def _items(found: Iterable[tuple[str, int, bytes | None]]) -> Iterator[LogItem]:
             yield LogItem(log, number, data)
 
 
+def _is_alive(key: str, now: datetime) -> bool:
+    """Whether a hint is so young that what it announces may still come."""
+    hour = hour_of(key)
+    return hour is not None and abs(now - hour) < OVERLAP + timedelta(hours=1)
+
+
 def _keep(
     index: Index, seen: list[str], pending: dict[str, tuple[Announced, ...]], now: datetime
 ) -> None:
@@ -274,9 +291,7 @@ def _keep(
     oldest = (now - OVERLAP - timedelta(hours=1)).strftime("journal/%Y-%m-%dT%H")
     rows: list[tuple[Any, ...]] = []
     for key in {*seen, *pending}:
-        hour = hour_of(key)
-        is_alive = hour is not None and abs(now - hour) < OVERLAP + timedelta(hours=1)
-        left = pending.get(key, ()) if is_alive else ()
+        left = pending.get(key, ()) if _is_alive(key, now) else ()
         rows.append((key, "".join(f"{one.entry_id} {one.log}\n" for one in left) or None))
     settled = [
         (key,)

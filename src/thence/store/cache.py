@@ -24,6 +24,9 @@ itself, and a content of a gigabyte is 2,000 files and not 13,000."""
 DEFAULT_LIMIT = 10 * 1024**3
 _PACKS = "packs/"
 _SEAL = 32
+# How each pack ends (docs/format/spec-1.md). An answer that was cut short does not, and must not
+# be taken for a short pack.
+_END = b"THNCPACK"
 # Looking through the folder costs some 10 us a page, so it is done once for many new ones.
 _LOOK_EVERY = 64 * 1024 * 1024
 _ROOM = 0.9
@@ -60,7 +63,8 @@ class Cache(Around):
         """As `Store.get_range`; from the folder as far as it is there."""
         if not key.startswith(_PACKS) or start < 0 or length <= 0:
             data = self._store.get_range(key, start, length)
-            if key.startswith(_PACKS) and 0 <= len(data) < length == -start:
+            is_whole = 0 <= len(data) < length == -start and data.endswith(_END)
+            if key.startswith(_PACKS) and is_whole:
                 # Whoever looks for the end of a small pack has all of it, and reads it next.
                 for number in range(-(-len(data) // PAGE)):
                     self._keep(key, number, data[number * PAGE : (number + 1) * PAGE])
@@ -75,7 +79,8 @@ class Cache(Around):
             for number in range(begin, end):
                 page = data[(number - begin) * PAGE : (number - begin + 1) * PAGE]
                 pages[number] = page
-                self._keep(key, number, page)
+                if len(page) == PAGE or page.endswith(_END):
+                    self._keep(key, number, page)
         whole = b"".join(pages[number] for number in range(first, last + 1))
         skipped = start - first * PAGE
         return whole[skipped : skipped + length]

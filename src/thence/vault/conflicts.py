@@ -130,14 +130,16 @@ class Shelf:
 
         Raises:
             NotFound: They are not there (any more).
-            DataDamaged: There is an object with none.
+            DataDamaged: There is an object with none, or its end was cut off.
             StorageError: The store failed.
         """
         key = _PREFIX + entry_key(log, number)
-        if not (entries := self._store.get(key).splitlines()):
+        data = self._store.get(key)
+        entries = data.splitlines()
+        if not entries or data.endswith(b"\n"):
             raise DataDamaged(
                 f"a conflict that cannot be read: {key}",
-                why="It is empty.",
+                why="Its end was cut off." if entries else "It is empty.",
                 hint=f"What waits there can be given up: thence outbox drop {log}",
                 about=key,
             )
@@ -238,9 +240,11 @@ def drop(clone: Vault, log: str, number: int) -> int:
             shelf = Shelf(clone.store)
             if (log, number) not in shelf.all(log):
                 raise _nothing(log, number)
-            moves = shelf.read(log, number)
+            gone = 1
+            with suppress(DataDamaged):
+                gone = len(shelf.read(log, number))
             shelf.remove(log, number)
-            return len(moves)
+            return gone
         outbox = outbox_of(clone)
         data = outbox.read(log, number)
         if data is None:

@@ -273,6 +273,7 @@ class Content:
         return where
 
     def _refuse_if_damaged(self, digest: Digest) -> None:
+        self._directory.refuse_newer()
         for error in self._directory.damaged.values():
             raise DataDamaged(
                 f"content {digest.short} is in no pack that can be read",

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
 
-from thence.errors import DataDamaged, Denied, NotFound, StorageError
+from thence.errors import DataDamaged, Denied, FormatTooNew, NotFound, StorageError
 from thence.model.ids import Digest
 from thence.store.base import Bytes, Store
 from thence.vault.hints import read_hints
@@ -64,6 +64,8 @@ class Directory:
     Attributes:
         damaged: Packs whose directories could not be read by the last `refresh`, and why. What
             lies in them counts as missing, so that saving it again repairs it.
+        newer: Packs that a newer thence wrote, as far as the last `refresh` could tell. What lies
+            in them counts as missing too; see `refuse_newer`.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Directory:
         # Merged directories may name packs that went; until the next listing nobody can tell.
         self._unseen: set[bytes] = set()
         self.damaged: dict[bytes, DataDamaged] = {}
+        self.newer: dict[bytes, FormatTooNew] = {}
 
     def find(self, wanted: bytes) -> Location | None:
         """Where an id lies, or None where this cache does not know it; see `look_for`."""
@@ -142,7 +145,6 @@ class Directory:
             is_root: Whether there may be a hint of that name, as there is for a content.
 
         Raises:
-            FormatTooNew: A pack was written by a newer thence.
             StorageError: The store failed.
         """
         where = self.find(wanted)
@@ -182,17 +184,16 @@ class Directory:
     def learn(self, root: Digest) -> None:
         """Read the directories of the packs that hints of a root name; none on a local store.
 
-        A hint is only a hint: packs that are gone or damaged are passed over.
+        A hint is only a hint: packs that are gone or cannot be read are passed over.
 
         Raises:
-            FormatTooNew: A pack was written by a newer thence.
             StorageError: The store failed.
         """
         if self._merged is None:
             return
         known = self.packs()
         new = [pack for pack in read_hints(self._store, root) if pack not in known]
-        self._read(new, damaged={})
+        self._read(new, damaged={}, newer={})
 
     def refresh(self) -> None:
         """Read the directories of packs that came since, and forget packs that went.
@@ -200,7 +201,6 @@ class Directory:
         Of several threads that ask at once, one does it.
 
         Raises:
-            FormatTooNew: A pack was written by a newer thence.
             StorageError: The store cannot be listed, or a pack not be read.
         """
         asked = self._begun
@@ -219,9 +219,19 @@ class Directory:
             if self._merged is not None and len(there - known) > _FEW:
                 self._fetch_merged(self._merged, there)
             damaged: dict[bytes, DataDamaged] = {}
-            self._read(sorted(there - self.packs()), damaged)
-            self.damaged = damaged
+            newer: dict[bytes, FormatTooNew] = {}
+            self._read(sorted(there - self.packs()), damaged, newer)
+            self.damaged, self.newer = damaged, newer
             self._done = number
+
+    def refuse_newer(self) -> None:
+        """For who must know all that there is, or did not find something.
+
+        Raises:
+            FormatTooNew: A pack was written by a newer thence; what is in it is not known.
+        """
+        for error in self.newer.values():
+            raise error
 
     def publish_merged(self) -> None:
         """Merge directories of packs where there are many of them; nothing on a local store.
@@ -269,15 +279,20 @@ class Directory:
         """The key of the pack that holds a location."""
         return pack_key(location.pack)
 
-    def _read(self, packs: Sequence[bytes], damaged: dict[bytes, DataDamaged]) -> None:
-        """Read the directories of these packs; those that cannot be read go to `damaged`."""
+    def _read(
+        self,
+        packs: Sequence[bytes],
+        damaged: dict[bytes, DataDamaged],
+        newer: dict[bytes, FormatTooNew],
+    ) -> None:
+        """Read the directories of these packs; those that cannot be read go to the other two."""
 
-        def read(pack: bytes) -> tuple[bytes, bytes | DataDamaged | None]:
+        def read(pack: bytes) -> tuple[bytes, bytes | DataDamaged | FormatTooNew | None]:
             try:
                 return pack, read_directory(self._store, pack)
             except NotFound:
                 return pack, None  # collected meanwhile
-            except DataDamaged as error:
+            except (DataDamaged, FormatTooNew) as error:
                 return pack, error
 
         found: list[tuple[bytes, bytes]] = []
@@ -286,6 +301,9 @@ class Directory:
                 # One damaged pack must not make all the others useless.
                 _LOG.warning("%s: %s", result.what, result.why)
                 damaged[pack] = result
+            elif isinstance(result, FormatTooNew):
+                _LOG.warning("%s", result.what)
+                newer[pack] = result
             elif result is not None:
                 found.append((pack, result))
             if len(found) == _BATCH:

@@ -252,6 +252,7 @@ class _Collection:
             raise refusal
         # Now, not before: entries that came meanwhile name what came meanwhile.
         vault.directory.refresh()
+        vault.directory.refuse_newer()
         for error in vault.directory.damaged.values():
             raise DataDamaged(
                 "nothing was collected, because a pack cannot be read",

@@ -38,10 +38,12 @@ class Hint(NamedTuple):
     Attributes:
         key: Where it lies.
         announced: What it announces; empty where it was swept meanwhile.
+        whole: False where it is not what was written, so that it may have said more.
     """
 
     key: str
     announced: tuple[Announced, ...]
+    whole: bool = True
 
 
 class Journal:
@@ -95,7 +97,12 @@ class Journal:
             data = self._store.get(key)
         except NotFound:
             return Hint(key, ())  # an old hint, swept meanwhile
-        return Hint(key, decode_hint(data.decode("utf-8", "replace")))
+        announced = decode_hint(data.decode("utf-8", "replace"))
+        lines = "".join(f"{one.entry_id} {one.log}\n" for one in announced)
+        whole = lines.encode() == data != b""
+        if len(announced) == 1:  # or one of several that were cut off: that has another name
+            whole &= announced[0].entry_id == key.rpartition("/")[2]
+        return Hint(key, announced, whole)
 
 
 def decode_hint(text: str) -> tuple[Announced, ...]:

@@ -201,13 +201,18 @@ def scan_logs(vault: Vault, *, progress: Progress = silent) -> LogScan:
         progress(scan.entries, 0)
     if vault.outbox is not None:
         _scan_outbox(scan, vault)
-    _note_dangling(scan)
+    _note_dangling(scan, vault)
     return scan
 
 
-def _note_dangling(scan: LogScan) -> None:
+def _note_dangling(scan: LogScan, vault: Vault) -> None:
     """An alias is moved after its version was appended; so the end of a log was lost."""
     damaged = {bad.log for bad in scan.bad}
+    # A move that waits may be of a version that was numbered before, or while we looked.
+    for versions in {versions_of(log) for log in scan.pointed.values()} - damaged:
+        for _, data in vault.numbered.after(versions, 0):
+            if (entry := _readable(data)) is not None:
+                scan.pointed.pop(entry.digest, None)
     for version, log in scan.pointed.items():
         if versions_of(log) not in damaged:
             ref = ref_of(log, 0)

@@ -51,6 +51,8 @@ ENTRY_SIZE = ENTRY.size
 HEADER = struct.Struct("<16sQ")
 TRAILER = struct.Struct("<Q32sI12x8s")
 
+# Nobody will ever count so far: beyond is a bit that flipped.
+_NEWEST = 1000
 # One ranged read that catches the whole directory of a typical pack (64 MiB: 1,000 entries).
 _TAIL_GUESS = 128 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
@@ -171,10 +173,12 @@ def read_directory(store: Store, pack_id: bytes) -> bytes:
     length, digest, version, magic = TRAILER.unpack(tail[-TRAILER.size :])
     if magic != MAGIC:
         raise _damaged(key, "It does not end with THNCPACK, so it is truncated or no pack.")
-    if version != FORMAT:
-        raise FormatTooNew(f"pack {pack_id.hex()[:12]} has format {version}", about=key)
     if digest != pack_id:
         raise _damaged(key, "Its trailer names another directory.")
+    if FORMAT < version <= _NEWEST:
+        raise FormatTooNew(f"pack {pack_id.hex()[:12]} has format {version}", about=key)
+    if version != FORMAT:
+        raise _damaged(key, f"Its trailer says that it is of format {version}, which is none.")
     need = length + TRAILER.size
     if need > len(tail) == _TAIL_GUESS:
         tail = store.get_range(key, -need, need - len(tail)) + tail

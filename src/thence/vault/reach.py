@@ -362,6 +362,7 @@ def reach(
     """
     if rows is None:
         vault.directory.refresh()
+        vault.directory.refuse_newer()
         rows = Rows(vault.directory.segments(), vault.directory.packs())
     marks = rows.marks()
     missing: list[Missing] = []

@@ -218,8 +218,8 @@ def _conflict(
 ) -> Finding | None:
     log = info.key.removeprefix("conflicts/").rpartition("/")[0]
     try:
-        # An empty one is no entry either.
-        for data in store.get(info.key).splitlines() or [b""]:
+        # An empty one is no entry either, and behind the last one there is no line feed.
+        for data in store.get(info.key).split(b"\n"):
             decode_entry(data)
     except DataDamaged as error:
         what = f"moves of {ref_of(log, 0)} that conflict cannot be read"

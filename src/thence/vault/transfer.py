@@ -319,6 +319,8 @@ class _Transfer:
         first = Digest(absent[0])
         others = f" and {len(absent) - 1} others are" if len(absent) > 1 else " is"
         what = f"content {first.short}{others} not in {self._source.store.url}"
+        for newer in self._source.directory.newer.values():
+            return newer
         for error in self._source.directory.damaged.values():
             return DataDamaged(
                 what,

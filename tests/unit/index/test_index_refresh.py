@@ -84,6 +84,32 @@ def test_an_entry_that_comes_long_after_its_hint_is_found(index: Index) -> None:
     assert up_to_date(index, logs).entries == 1
 
 
+def test_a_damaged_hint_has_all_logs_listed_once(index: Index) -> None:
+    logs = SampleLogs()
+    logs.version("a")
+    up_to_date(index, logs)
+    logs.version("b")
+    (hint,) = (info for info in logs.store.list("journal/") if b"/b/" in logs.store.get(info.key))
+    logs.store.replace(hint.key, [b""])
+    assert up_to_date(index, logs) == Refreshed(entries=1, logs=2, walked=True)
+    assert up_to_date(index, logs).walked is False
+
+
+def test_what_never_came_is_looked_for_everywhere_before_it_is_forgotten(index: Index) -> None:
+    """As if a letter of the log in its hint were another one now."""
+    logs = SampleLogs()
+    logs.version("a")
+    up_to_date(index, logs)
+    entry_id = logs.announce("refs/artifacts/c/@")
+    assert not up_to_date(index, logs).walked
+    item = a_version(logs, "b")
+    logs.append(item.log, decode(item), entry_id=entry_id)
+    assert up_to_date(index, logs).entries == 0
+    logs.now += timedelta(hours=50)
+    assert up_to_date(index, logs) == Refreshed(entries=1, logs=2, walked=True)
+    assert not up_to_date(index, logs).walked
+
+
 def test_a_hint_whose_entry_never_comes_is_forgotten_after_two_days(index: Index) -> None:
     logs = SampleLogs()
     logs.version("a")

@@ -9,9 +9,10 @@ from thence.errors import AlreadyExists, NotFound
 from thence.store.cache import PAGE, Cache
 from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
+from thence.testing.faulty import Fault, FaultyStore, Rule
 
 PACK = "packs/ab/" + "ab" * 32
-DATA = os.urandom(3 * PAGE + 1000)
+DATA = os.urandom(3 * PAGE + 992) + b"THNCPACK"
 
 
 @pytest.fixture
@@ -57,6 +58,17 @@ def test_nothing_is_fetched_twice_by_this_or_another_process(inside: Trace, tmp_
     # Only what is missing, in one request.
     Cache(inside, tmp_path).get_range(PACK, 0, len(DATA))
     assert inside.operations[-1].size_bytes == 1000
+
+
+@pytest.mark.parametrize("start", [0, -len(DATA) - 1])
+def test_an_answer_that_was_cut_short_is_not_kept(tmp_path: Path, start: int) -> None:
+    store = MemoryStore()
+    store.create(PACK, [DATA])
+    cut = Rule(fault=Fault.SHORT_READ, on=frozenset({1}))
+    cache = Cache(FaultyStore(store, cut), tmp_path)
+    assert len(cache.get_range(PACK, start, len(DATA) + 1)) < len(DATA)
+    assert cache.get_range(PACK, start, len(DATA) + 1) == DATA
+    assert Cache(store, tmp_path).get_range(PACK, 0, len(DATA)) == DATA
 
 
 def test_who_looked_for_the_end_of_a_small_pack_has_all_of_it(

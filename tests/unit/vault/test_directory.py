@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
 from thence.testing.faulty import Fault, FaultyStore, Rule
 from thence.vault.directory import Directory
+from thence.vault.gc import collect
+from thence.vault.layout import make_project
 from thence.vault.pack import (
     HEADER,
     BlockKind,
@@ -24,6 +27,7 @@ from thence.vault.pack import (
     entries_of,
     pack_key,
 )
+from thence.vault.reach import reach
 from thence.vault.vault import Vault
 
 NewVault = Callable[..., Vault]
@@ -173,13 +177,20 @@ def test_one_damaged_pack_does_not_hide_the_others(
     assert directory.damaged == {}
 
 
-def test_a_newer_pack_is_refused(store: MemoryStore, tmp_path: Path) -> None:
+def test_a_newer_pack_hides_only_what_is_in_it(store: MemoryStore, tmp_path: Path) -> None:
     pack = publish(store, range(10))
+    publish(store, range(10, 20))
     data = bytearray(store.get(pack_key(pack.id)))
     data[-24] = 9
     store.replace(pack_key(pack.id), [data])
+    directory = new_directory(store, tmp_path)
+    directory.refresh()
+    assert found(directory, range(20)) == list(range(10, 20))
     with pytest.raises(FormatTooNew):
-        new_directory(store, tmp_path).refresh()
+        directory.refuse_newer()
+    store.delete(pack_key(pack.id))
+    directory.refresh()
+    directory.refuse_newer()
 
 
 def test_a_store_that_fails_is_no_empty_store(store: MemoryStore, tmp_path: Path) -> None:
@@ -303,6 +314,27 @@ def test_content_in_a_damaged_pack_is_damaged_not_missing(
         assert writer.put_bytes(b"bad").digest == bad
     assert writer.new_bytes > 0
     assert new_vault().content.read(bad) == b"bad"  # saving it again repaired it
+
+
+def test_content_in_a_newer_pack_may_be_there(store: MemoryStore, new_vault: NewVault) -> None:
+    make_project(store, project_id="p" * 32, now=datetime(2026, 11, 23, tzinfo=UTC))
+    with new_vault().writer() as writer:
+        good = writer.put_bytes(b"good").digest
+    kept = {info.key for info in store.list("packs/")}
+    with new_vault().writer() as writer:
+        newer = writer.put_bytes(b"newer").digest
+    (key,) = {info.key for info in store.list("packs/")} - kept
+    data = bytearray(store.get(key))
+    data[-24] = 9
+    store.replace(key, [data])
+    vault = new_vault()
+    assert vault.content.read(good) == b"good"
+    with pytest.raises(FormatTooNew):
+        vault.content.read(newer)
+    with pytest.raises(FormatTooNew):
+        collect(vault, by="x")
+    with pytest.raises(FormatTooNew):
+        reach(vault, [])
 
 
 def test_the_header_has_the_size_of_the_documented_fields() -> None:

@@ -262,6 +262,20 @@ def test_a_newer_format_is_not_damage(store: MemoryStore, packed: object) -> Non
         read_directory(store, pack_id)
 
 
+@pytest.mark.parametrize("format_of_trailer", [0, 1 + (1 << 10), 1 + (1 << 31)])
+def test_a_format_that_nobody_will_ever_write_is_damage(
+    store: MemoryStore, packed: object, format_of_trailer: int
+) -> None:
+    key, data = the_pack(store)
+    bad = bytearray(data)
+    bad[-24:-20] = format_of_trailer.to_bytes(4, "little")
+    store.replace(key, [bad])
+    pack_id = parse_pack_key(key)
+    assert pack_id is not None
+    with pytest.raises(DataDamaged):
+        read_directory(store, pack_id)
+
+
 @pytest.mark.parametrize(("kind", "codec"), [(5, 0), (0, 0), (1, 16), (1, 2)])
 def test_unknown_kinds_and_codecs_are_newer(kind: int, codec: int) -> None:
     row = struct.pack("<32sQQIIBB6x", bytes(32), 0, 0, 0, 0, kind, codec)

@@ -16,6 +16,7 @@ from thence.store.memory import MemoryStore
 from thence.store.wrap import Trace
 from thence.testing.faulty import WRITES, Fault, FaultyStore, Rule
 from thence.vault import sync
+from thence.vault.check import check
 from thence.vault.checkpoints import Line
 from thence.vault.conflicts import ConflictingMove, ConflictingVersions, drop, list_conflicts
 from thence.vault.layout import make_project
@@ -230,6 +231,49 @@ def test_a_conflict_and_what_waits_can_be_dropped(team: Team) -> None:
         drop(ann.vault, conflict.log, conflict.number)
     with pytest.raises(NotFound):
         drop(ann.vault, versions_log(ArtifactName("data")), local(1))
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_moves_of_which_some_were_cut_off_are_not_read_as_fewer(team: Team, left: int) -> None:
+    home = team.at_home()
+    home.save("data", b"1")
+    home.save("data", b"2")
+    home.save("data", b"3")
+    ann = team.clone("ann")
+    ann.move("data", "best", "v1")
+    ann.move("data", "best", "v2")
+    home.move("data", "best", "v3")
+    (conflict,) = ann.pull().conflicts
+    assert isinstance(conflict, ConflictingMove)
+    assert conflict.moves == 2
+    (info,) = ann.vault.store.list("conflicts/")
+    lines = ann.vault.store.get(info.key).splitlines(keepends=True)
+    ann.vault.store.replace(info.key, lines[:left])
+    with pytest.raises(DataDamaged, match="cannot be read"):
+        list_conflicts(ann.vault)
+    assert not check(ann.vault).is_sound
+    assert drop(ann.vault, conflict.log, conflict.number) == 1
+    assert check(ann.vault).is_sound
+
+
+def test_a_move_that_waits_for_a_version_that_was_pushed_is_sound(team: Team) -> None:
+    """As when a push was cut between the two."""
+    home, ann = team.at_home(), team.clone("ann")
+    home.save("other", b"1")
+    ann.save("data", b"mine")
+    ann.move("data", "best")
+    version = ann.find("data@latest").entry.digest
+    (waiting,) = ann.vault.store.list("outbox/refs/aliases/")
+    data = ann.vault.store.get(waiting.key)
+    ann.push()
+    for info in list(ann.vault.store.list("refs/aliases/")):
+        ann.vault.store.delete(info.key)
+    ann.vault.store.create(waiting.key, [data])
+    assert check(ann.vault).findings == ()
+    key = "refs/artifacts/data/@/0000000001"
+    ann.vault.store.delete(key)
+    (found,) = check(ann.vault).findings
+    assert version.short in found.why
 
 
 def test_what_waits_and_cannot_be_read_can_be_dropped(team: Team) -> None:
