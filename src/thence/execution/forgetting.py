@@ -7,7 +7,6 @@ from pathlib import Path
 from thence.errors import DataDamaged, Denied, FormatTooNew, StorageError
 from thence.index.database import Index
 from thence.vault.checkout import digest_of_file
-from thence.vault.erase import carry_out, forget_pages
 from thence.vault.erasures import erased
 from thence.vault.plainfiles import PlainFiles
 from thence.vault.vault import Vault
@@ -39,6 +38,8 @@ def forget(vault: Vault, index: Index, mark: Path, number: int) -> None:
         mark: A file that says how far this machine has come.
         number: Of the last erasure.
     """
+    from thence.vault.erase import carry_out, forget_pages  # 10 ms, for what is seldom
+
     try:
         if not vault.remote:
             carry_out(vault)  # a run that was going on may have put it again

@@ -1,7 +1,6 @@
 """Giving things back: files, folders, objects, old states."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -317,6 +316,8 @@ def load(
         MissingExtra: A package is needed for it.
         DataDamaged: A content is damaged.
     """
+    import tempfile
+
     from thence.formats import registry  # 20 ms, which listing names need not pay
 
     if isinstance(ref, os.PathLike) or is_path(ref):

@@ -1,6 +1,5 @@
 """Opening projects: the one in a folder, its home elsewhere, or one that is only a URL."""
 
-import getpass
 import os
 import re
 import shlex
@@ -364,6 +363,8 @@ def _open_home_store(
 
 
 def _user() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

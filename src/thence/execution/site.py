@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -80,6 +79,8 @@ class Site:
         Raises:
             StorageError: It cannot be read or made.
         """
+        import tempfile  # with its random numbers, for the first run on this machine alone
+
         path = self.local / "secret.key"
         with failures_of("keep the project's secret key", about=str(path)):
             if path.is_file() and (key := path.read_bytes()):

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 from thence.errors import NotFound
@@ -174,7 +173,9 @@ def _hint(index: Index, name: ArtifactName) -> str:
         )
     )
     by_key = {spelled.casefold(): spelled for spelled in names}
-    close = get_close_matches(name.casefold(), by_key, n=3, cutoff=0.6)
+    import difflib  # only for who mistyped a name
+
+    close = difflib.get_close_matches(name.casefold(), by_key, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(by_key[key] for key in close)}?"
     return "See what there is: thence ls"

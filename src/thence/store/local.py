@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -360,7 +359,7 @@ class LocalStore:
     def _temporary(self, fill: Callable[[BinaryIO], None]) -> Iterator[Source]:
         """A new file with synced content, removed at the end if it still has this name."""
         with self._folder(_TEMPORARY, make=True) as folder:
-            name = secrets.token_hex(16).encode()
+            name = os.urandom(16).hex().encode()
             try:
                 with open(
                     os.open(name, _NEW_FILE, _OBJECT_MODE, dir_fd=folder), "wb", _BUFFER_BYTES

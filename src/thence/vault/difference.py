@@ -1,6 +1,5 @@
 """The difference of two versions: which files, and which lines of small texts."""
 
-import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -87,11 +86,13 @@ def _text_diff(
 ) -> tuple[str, ...]:
     if before.digest == after.digest:
         return ("only the kind of file or its permission to execute changed",)
+    from difflib import unified_diff  # not for who gets and saves
+
     old, new = _text(content, before), _text(content, after)
     if old is None or new is None:
         return ()
     return tuple(
-        difflib.unified_diff(
+        unified_diff(
             old, new, f"{names[0]}:{before.path}", f"{names[1]}:{after.path}", lineterm="", n=2
         )
     )

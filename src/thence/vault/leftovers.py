@@ -10,8 +10,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 __all__ = ["is_leftover", "sweep", "temporary_name"]
 
 _NAME = re.compile(r"\.thence-(\d+)-[0-9a-f]{12}(-\d+)?")
@@ -37,5 +35,11 @@ def sweep(folder: Path) -> None:
             match = _NAME.fullmatch(entry.name)
             assert match is not None
             old = entry.stat(follow_symlinks=False).st_mtime < time.time() - _STALE_S
-            if old and not psutil.pid_exists(int(match.group(1))):
+            if old and not _is_running(int(match.group(1))):
                 os.unlink(entry.path)
+
+
+def _is_running(pid: int) -> bool:
+    import psutil  # 25 ms, for what next to no folder has
+
+    return psutil.pid_exists(pid)
