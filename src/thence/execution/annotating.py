@@ -80,5 +80,10 @@ def describe(
             digest = writer.put_file(Path(card)).digest
         session = writer.session
     edit = ArtifactEdit(artifact=artifact, description=description, card=digest)
-    site.ingest(site.artifacts.edit(artifact, edit, session=session))
+    try:
+        appended = site.artifacts.edit(artifact, edit, session=session)
+    finally:
+        if session is not None:
+            session.release()
+    site.ingest(appended)
     return artifacts.artifact(site.index, artifact)

@@ -295,7 +295,7 @@ def commit(site: Site, draft: Draft, *, session: Session | None = None) -> Saved
     Args:
         site: Where.
         draft: What is to become a version.
-        session: In which all of its content was put or found.
+        session: In which all of its content was put or found; it ends here.
 
     Raises:
         AlreadyExists: The name is taken by another kind or spelling.
@@ -305,7 +305,11 @@ def commit(site: Site, draft: Draft, *, session: Session | None = None) -> Saved
     run = os.environ.get(live.RUN_VARIABLE)
     if draft.run is None and run:
         draft = draft._replace(run=RunId(run))
-    saved = site.artifacts.commit(draft, now=site.clock(), session=session)
+    try:
+        saved = site.artifacts.commit(draft, now=site.clock(), session=session)
+    finally:
+        if session is not None:
+            session.release()
     site.ingest(*saved.appended)
     live.tell(live.MadeVersion(version=saved.digest))
     return SavedVersion(

@@ -169,6 +169,7 @@ def conclude(
         by=draft.author,
         session=session,
     )
+    session.release()
     attachments = {files_digest: files}
     if draft.series is not None:
         attachments[draft.series] = series

@@ -111,8 +111,13 @@ class _Place(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """A removal or restoration."""
+    """A removal or restoration.
 
+    Attributes:
+        number: Of its entry; one that waits in the outbox comes after all others.
+    """
+
+    number: int
     removes: bool
     modified_s: float
 
@@ -194,17 +199,22 @@ class _Roots:
         opened = [run.opened_s for run in open_runs.values() if run.opened_s is not None]
         first_open_s = min(opened, default=None)
         removed: list[Removed] = []
+        directory = self._vault.directory
         read = self._read_by_runs(first_open_s)
         for about, things in self._things.items():
             is_removed = self._is_removed(about, first_open_s)
-            if is_removed and about in read and self._is_here(things):
-                is_removed = False
             name = next((thing.name for thing in things if thing.name), str(about))
             for thing in things:
-                if is_removed:
-                    removed.append(Removed(thing.key, name, thing.roots))
-                else:
-                    self._roots.update((root, thing.key) for root in thing.roots)
+                # Clones do not fetch what was removed, and a card of it may have been erased.
+                kept = [
+                    root
+                    for root in thing.roots
+                    if not is_removed or (about in read and root.digest.raw in directory)
+                ]
+                self._roots.update((root, thing.key) for root in kept)
+                if is_removed and len(kept) < max(len(thing.roots), 1):
+                    left = tuple(root for root in thing.roots if root not in kept)
+                    removed.append(Removed(thing.key, name, left))
         self._progress(count)
         return Live(
             self._roots,
@@ -271,10 +281,12 @@ class _Roots:
                 self._things[record.version].append(_Thing(key, "", roots))
             case Tombstone() | Restored():
                 removes = isinstance(record, Tombstone)
-                self._changes[record.version].append(_Change(removes, place.modified_s))
+                self._changes[record.version].append(
+                    _Change(place.number, removes, place.modified_s)
+                )
             case RunTombstone() | RunRestored():
                 removes = isinstance(record, RunTombstone)
-                self._changes[record.run].append(_Change(removes, place.modified_s))
+                self._changes[record.run].append(_Change(place.number, removes, place.modified_s))
             case RunOpened() | RunSealed():
                 self._things[record.run].append(_Thing(key, f"run:{record.run}", roots))
                 if isinstance(record, RunSealed):
@@ -300,11 +312,6 @@ class _Roots:
             self._vault.directory.refresh()
         return read
 
-    def _is_here(self, things: Iterable[_Thing]) -> bool:
-        """Whether a removed version has its content: clones do not fetch it."""
-        directory = self._vault.directory
-        return all(root.digest.raw in directory for thing in things for root in thing.roots)
-
     def _open_runs(self) -> dict[str, _Run]:
         found = {
             key: run
@@ -323,11 +330,11 @@ class _Roots:
         if key in self._without:
             return True
         counted = [
-            change.removes
+            change
             for change in self._changes.get(key, ())
             if not change.removes or first_open_s is None or change.modified_s < first_open_s
         ]
-        return bool(counted) and counted[-1]
+        return bool(counted) and max(counted).removes
 
 
 def _gone(place: _Place) -> ThenceError:

@@ -70,7 +70,10 @@ class Session:
         self._release = None if lock is None else weakref.finalize(self, os.close, lock)
 
     def release(self) -> None:
-        """Let go of the lock: what was written is given up."""
+        """Let go of the lock: what was written is named by now, or given up.
+
+        Who forgets it blocks others until the interpreter clears away what nobody has any more.
+        """
         if self._release is not None:
             self._release()
 
