@@ -33,7 +33,9 @@ _NO_REFLINK = frozenset(
 )
 _NO_HARD_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_ROW = struct.Struct("<16s3qQQ")
+# Digest, signature, and when it was used last.
+_ROW = struct.Struct("<16s3qQQq")
+_USED_AT = _ROW.size - 8
 _ROWS = 1 << 18
 _TRIES = 5
 _ROOM = 0.9
@@ -163,7 +165,7 @@ class PlainFiles:
             with suppress(OSError):
                 facts = path.lstat()
                 if facts.st_nlink == 1:
-                    found.append(_Unused(facts.st_atime_ns, facts.st_size, path))
+                    found.append(_Unused(self._used_ns(path), facts.st_size, path))
         total = sum(one.size_bytes for one in found)
         if total <= self._limit_bytes:
             return
@@ -190,7 +192,10 @@ class PlainFiles:
         """What the file of the cache looks like, if it has the right bytes."""
         try:
             facts = source.lstat()
-            if self._row(source) == _row_of(facts, digest) or self._digest_of(source) == digest:
+            if self._row(source)[:_USED_AT] == _row_of(facts, digest):
+                return facts
+            right = self._digest_of(source) == digest
+            if right and signature(source.lstat()) == signature(facts):
                 return facts
             source.unlink()
         except (FileNotFoundError, NotFound):
@@ -210,23 +215,30 @@ class PlainFiles:
             temporary.unlink(missing_ok=True)
 
     def _note(self, source: Path, digest: Digest, whole: os.stat_result) -> None:
-        """Take down what a file looks like now, as to link it changed its times, and its use."""
-        os.utime(source, ns=(self._clock_ns(), whole.st_mtime_ns))
+        """Take down what a file looks like now, as to link it changed it, and that it was used."""
         facts = source.lstat()
-        if (facts.st_size, facts.st_ino) != (whole.st_size, whole.st_ino):
-            return  # another process replaced it
+        if _written(facts) != _written(whole):
+            return  # replaced by another process, or written to through another of its names
         with suppress(OSError):  # it only costs time to read the file again
             table = os.open(self._folder / "table", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                os.pwrite(table, _row_of(facts, digest), _place(source))
+                used = self._clock_ns().to_bytes(8, "little", signed=True)
+                os.pwrite(table, _row_of(facts, digest) + used, _place(source))
             finally:
                 os.close(table)
 
-    def _row(self, source: Path) -> bytes | None:
+    def _used_ns(self, source: Path) -> int:
+        """When a file was used last; 0 where another one has its place in the table."""
+        row = self._row(source)
+        if len(row) < _ROW.size or row[:16] != bytes.fromhex(source.name[:32]):
+            return 0
+        return int.from_bytes(row[_USED_AT:], "little", signed=True)
+
+    def _row(self, source: Path) -> bytes:
         try:
             table = os.open(self._folder / "table", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            return None
+            return b""
         try:
             return os.pread(table, _ROW.size, _place(source))
         finally:
@@ -234,7 +246,12 @@ class PlainFiles:
 
 
 def _row_of(facts: os.stat_result, digest: Digest) -> bytes:
-    return _ROW.pack(digest.raw[:16], *signature(facts))
+    return _ROW.pack(digest.raw[:16], *signature(facts), 0)[:_USED_AT]
+
+
+def _written(facts: os.stat_result) -> tuple[int, int, int]:
+    """What is another where a file was written to or replaced; links do not change it."""
+    return facts.st_size, facts.st_ino, facts.st_mtime_ns
 
 
 def _place(source: Path) -> int:

@@ -27,6 +27,7 @@ class Linker:
         self.folder = folder
         self.made = 0
         self.read = 0
+        self.after_reading: Callable[[], None] = lambda: None
         now = count(10**18, 10**9)
         self.files = PlainFiles(
             folder / "cache",
@@ -37,7 +38,9 @@ class Linker:
 
     def _digest_of(self, path: Path) -> Digest:
         self.read += 1
-        return digest_of_file(path)
+        found = digest_of_file(path)
+        self.after_reading()
+        return found
 
     def link(self, name: str, data: bytes = DATA, *, executable: bool = False) -> Path:
         def make(path: Path) -> None:
@@ -89,6 +92,21 @@ def test_a_file_changed_through_a_link_is_never_given_again(
     assert second.read_bytes() == DATA
     assert not first.samefile(second)
     assert first.read_bytes() == DATA.upper()
+
+
+def test_a_file_changed_while_it_is_read_is_not_given(linker: Linker) -> None:
+    first = linker.link("first")
+    os.utime(first)  # so that it is read again
+
+    def write() -> None:
+        linker.after_reading = lambda: None
+        first.chmod(0o644)
+        with first.open("r+b") as file:
+            file.write(DATA.upper())
+
+    linker.after_reading = write
+    assert linker.link("second").read_bytes() == DATA
+    assert linker.link("third").read_bytes() == DATA
 
 
 def test_a_file_that_only_lost_a_link_is_read_once_and_stays(linker: Linker) -> None:
