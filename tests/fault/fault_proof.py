@@ -165,9 +165,9 @@ def _essence(entries: Sequence[tuple[str, Vault, list[_Named]]]) -> dict[str, An
     return told
 
 
-def assert_sound(stage: Stage, *, only_home: bool = False) -> None:
+def assert_sound(stage: Stage) -> None:
     """`check --deep` finds nothing in the home, and in the clone."""
-    for root in (stage.work,) if only_home else (stage.work, stage.clone):
+    for root in (stage.work, stage.clone):
         if (root / ".thence").is_dir():
             checked = stage.open(root).check(deep=True).checked
             assert checked.is_sound, f"{root.name}: {checked.of(Severity.DAMAGE)}"

@@ -58,7 +58,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             object is written and has no name yet, `named` when it has one and its temporary name
             too, `system` before a call of the operating system that changes a file.
         elsewhere: The home is treated as a bucket is.
-        every: Only each nth step.
+        every: Only each nth step of a point; all where it is not named.
         first: The first of them.
         writes: Of the operations of the store only those that change it.
     """
@@ -67,7 +67,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     points: tuple[str, ...]
     elsewhere: bool = False
-    every: int = 1
+    every: dict[str, int] = {}
     first: int = 1
     writes: bool = False
 
@@ -291,8 +291,7 @@ class Theatre:
             damaged = self.job.command == "repair"
             prove(self.stage, self.caches(), ids=self.ids, acks=told, damaged=damaged)
             if at % 4 == 1 and not damaged:
-                # In a clone whose push was cut, what waits names what is numbered already.
-                assert_sound(self.stage, only_home=True)
+                assert_sound(self.stage)
             self.act()
             everything = told + self.acknowledged()
             found = prove(self.stage, self.caches(), ids=self.ids, acks=everything)
@@ -327,7 +326,10 @@ def perform(job: Job) -> dict[str, Any]:
     failures: list[str] = []
     for point in job.points:
         kills[point] = 0
-        for at in range(job.first, _MOST, job.every):
+        every = job.every.get(point, 1)
+        # Not the same steps before as after.
+        first = job.first + (every // 2 if point == "after" else 0)
+        for at in range(first, _MOST, every):
             theatre.reset()
             died = theatre.die(point, at)
             if died.status == 0:

@@ -149,8 +149,9 @@ def attempt(museum: Museum, case: Case, *, fresh: bool, seed: int) -> int:
         asked = museum.in_clone if in_clone else museum.questions
         good = museum.good_in_clone if in_clone else museum.good
         seen = look(project, asked)
-        if case.kind == "journal" and any(seen[one].value != good[one].value for one in asked):
-            # Its hints may get lost: whoever lists the logs finds what they told of.
+        flipped = case.kind == "journal" and case.damage.startswith("bit flip")
+        if flipped and any(seen[one].value != good[one].value for one in asked):
+            # It may name another log now: whoever lists the logs finds what it told of.
             project.refresh(full=True)
             seen = look(project, asked)
         told = check_answers(good, seen, said=bool(said) or said_later(project), case=case)
@@ -219,7 +220,7 @@ def test_some_damage_is_told_or_harmless(museum: Museum, faults: Faults) -> None
 @pytest.mark.timeout(7200 if LONG else 600)
 def test_damage_of_every_kind_is_told_or_harmless(museum: Museum, faults: Faults) -> None:
     dice = random.Random(2)
-    chosen = list(cases(museum, dice, each=20 if LONG else 3, damages=12 if LONG else 5))
+    chosen = list(cases(museum, dice, each=20 if LONG else 2, damages=12 if LONG else 3))
     told = 0
     for number, case in enumerate(chosen):
         told += bool(attempt(museum, case, fresh=number % 2 == 0, seed=number))
