@@ -9,6 +9,7 @@ from thence.errors import Conflict, InvalidInput, NotFound
 from thence.execution import live
 from thence.execution.keeping import SavedVersion, commit
 from thence.execution.opening import size_from
+from thence.execution.overwriting import in_no_version
 from thence.execution.parts import explained
 from thence.execution.site import Site
 from thence.index import runs as run_questions
@@ -232,6 +233,7 @@ def get(
             folder,
             before=before,
             force=force,
+            lost=lambda there: in_no_version(site, there, likely=found.version.artifact),
             progress=progress,
             links=links,
         )

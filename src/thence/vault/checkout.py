@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from array import array
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import NamedTuple
@@ -105,12 +105,13 @@ def check_out(
     *,
     before: Iterable[TreeEntry] = (),
     force: bool = False,
+    lost: Callable[[set[Digest]], set[Digest]] | None = None,
     progress: Progress = silent,
     links: Links | None = None,
 ) -> CheckedOut:
     """Write files into a folder, each whole or not at all.
 
-    A file that is there with other bytes is replaced if the store has those bytes; otherwise
+    A file that is there with other bytes is replaced if these are not lost by that; otherwise
     nothing is written at all, unless `force`. A file makes way for a folder, and a folder for a
     file, where all that is there is of the version `before` and unmodified.
 
@@ -121,6 +122,8 @@ def check_out(
         before: The version that the folder holds now; its files that `entries` has not are removed
             where they are unmodified.
         force: Overwrite files whose bytes are nowhere else.
+        lost: Tells which contents could not be had again; by default, those that are not in the
+            store.
         progress: Is told files and bytes done so far, and all bytes, by any thread.
         links: Makes the files links to those of a cache.
 
@@ -149,8 +152,11 @@ def check_out(
             differing.append((entry.path, there))
         to_write.append(at)
         total += entry.size
-    lost = set() if force or not differing else content.missing(there for _, there in differing)
-    if in_danger := [path for path, there in differing if there in lost]:
+    in_danger: list[str] = []
+    if differing and not force:
+        gone = (lost or content.missing)({there for _, there in differing})
+        in_danger = [path for path, there in differing if there in gone]
+    if in_danger:
         raise Conflict(
             f"{len(in_danger)} files in {folder} would be lost, first {in_danger[0]!r}",
             why="They differ from every version that this project knows.",
