@@ -89,7 +89,12 @@ class Member:
         self.artifacts.move_alias(ArtifactName(name), Alias(alias), target)
 
     def log_run(
-        self, output: bytes = b"out", *, run: RunId | None = None, files: Digest | None = None
+        self,
+        output: bytes = b"out",
+        *,
+        run: RunId | None = None,
+        files: Digest | None = None,
+        makes: tuple[Digest, ...] = (),
     ) -> RunId:
         """A run with an output and its text; or with a list of files that was put before."""
         run = run or RunId.from_bytes(self.vault.new_id().encode()[:10])
@@ -114,6 +119,7 @@ class Member:
             sensor=SensorReport(name="audit-hook", completeness="partial"),
             stdout=stdout,
             files=files,
+            makes=makes,
             **told,  # type: ignore[arg-type]
         )
         self.vault.append(run_log(run), sealed, by=self.name, session=writer.session)

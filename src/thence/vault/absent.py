@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from thence.errors import NotFound
 from thence.model.ids import Digest
-from thence.vault.references import Root, RootKind, names_in
+from thence.vault.references import Root, RootKind, digests_in
 from thence.vault.vault import Vault
 
 __all__ = ["absent"]
@@ -26,9 +26,8 @@ def absent(vault: Vault, roots: Iterable[Root]) -> set[Digest]:
             continue
         batch: list[Digest] = []
         try:
-            for name in names_in(root.kind, _pieces(vault, root)):
-                if not name.is_kept_elsewhere:
-                    batch.append(Digest(name.digest))
+            for digest in digests_in(root.kind, _pieces(vault, root)):
+                batch.append(Digest(digest))
                 if len(batch) >= _AT_ONCE:
                     gone |= vault.content.missing(batch)
                     batch = []

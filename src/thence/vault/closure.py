@@ -1,41 +1,25 @@
 """What entries need and no pack holds, and whom a damage touches."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
-import msgspec
-
-from thence.errors import DataDamaged, NotFound, ThenceError
+from thence.errors import DataDamaged, NotFound
 from thence.model.ids import Digest
 from thence.model.progress import Progress, silent
-from thence.store.base import Bytes
 from thence.vault.content import Content
 from thence.vault.inventory import Inventory, Nodes
 from thence.vault.logscan import Needs
 from thence.vault.pack import BlockKind
-from thence.vault.references import Root, RootKind
+from thence.vault.references import Root, RootKind, digests_in, names_in
 
-__all__ = ["Absent", "Line", "absent", "contents_with", "touched"]
+__all__ = ["Absent", "absent", "contents_with", "touched"]
 
 _SEEN = 1
 _TREE = 2
 _FILES = 4
-_LONGEST_LINE = 1024 * 1024
 # More are not told anyway; a pack that is lost may touch a million files.
 _MOST_REFS = 1000
-
-
-class Line(NamedTuple):
-    """A file that a tree or a list of file uses names.
-
-    Attributes:
-        output: A run wrote it.
-    """
-
-    path: str
-    content: bytes
-    output: bool
 
 
 class Absent(NamedTuple):
@@ -50,18 +34,6 @@ class Absent(NamedTuple):
     missing: dict[bytes, None]
     unreadable: dict[bytes, str]
     needed: int
-
-
-class _Use(msgspec.Struct):
-    path: str = ""
-    role: str = ""
-    digest: str | None = None
-
-
-_ROW: msgspec.json.Decoder[tuple[str, int, str, str]] = msgspec.json.Decoder(
-    tuple[str, int, str, str]
-)
-_USE: msgspec.json.Decoder[_Use] = msgspec.json.Decoder(_Use)
 
 
 def absent(
@@ -110,46 +82,12 @@ def absent(
             if not note(root.digest.raw, flag) or root.kind is RootKind.CONTENT:
                 continue
             try:
-                for line in lines_of(content, root):
-                    if not (need.lenient and line.output):
-                        note(line.content, _SEEN)
+                for digest in digests_in(root.kind, content.stream(root.digest)):
+                    note(digest, _SEEN)
             except (NotFound, DataDamaged) as error:
                 unreadable[root.digest.raw] = error.why or error.what
         progress(needed, 0)
     return Absent(missing, unreadable, needed)
-
-
-def lines_of(content: Content, root: Root) -> Iterator[Line]:
-    """The files that a tree or list of file uses names; those without content left out.
-
-    Raises:
-        NotFound: It is not there.
-        DataDamaged: It is damaged, or no such thing.
-    """
-    is_tree = root.kind is RootKind.TREE
-    decoder: msgspec.json.Decoder[Any] = _ROW if is_tree else _USE
-    for line in _split(content.stream(root.digest)):
-        try:
-            row = decoder.decode(line)
-            if is_tree:
-                yield Line(row[0], bytes.fromhex(row[3]), False)
-            elif row.digest is not None:
-                yield Line(row.path, Digest.parse(row.digest).raw, row.role == "output")
-        except (ValueError, RecursionError, ThenceError) as error:
-            raise DataDamaged(
-                f"{root.digest.short} is no list of files", why=f"Line {line[:80]!r}."
-            ) from error
-
-
-def _split(pieces: Iterable[Bytes]) -> Iterator[bytes]:
-    rest = b""
-    for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from filter(None, lines)
-        if len(rest) > _LONGEST_LINE:
-            raise DataDamaged("a list of files with a line that has no end")
-    if rest:
-        yield rest
 
 
 def touched(
@@ -190,9 +128,11 @@ def _paths(
 ) -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     try:
-        for line in lines_of(content, root):
-            if line.content in affected and len(found) < _MOST_REFS:
-                found.append((line.path, line.content))
+        for name in names_in(root.kind, content.stream(root.digest)):
+            if name.is_kept_elsewhere or name.digest not in affected:
+                continue
+            if len(found) < _MOST_REFS:
+                found.append((name.path, name.digest))
     except (NotFound, DataDamaged):
         return found  # the list itself is lost, which is told
     return found

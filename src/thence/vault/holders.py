@@ -1,6 +1,7 @@
 """Who else has some contents: versions and runs that are not removed, by all logs."""
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from thence.model.records import (
     VersionEdit,
     decode_entry,
 )
-from thence.vault.references import Root, RootKind, names_in, references
+from thence.vault.references import Root, RootKind, digests_in, references
 from thence.vault.removals import Removals
 from thence.vault.vault import Vault
 
@@ -47,12 +48,8 @@ def contents_of(vault: Vault, root: Root) -> set[Digest]:
     """
     found = {root.digest}
     if root.kind is not RootKind.CONTENT:
-        try:
-            for name in names_in(root.kind, vault.content.stream(root.digest)):
-                if not name.is_kept_elsewhere:
-                    found.add(Digest(name.digest))
-        except NotFound:
-            pass
+        with suppress(NotFound):
+            found.update(map(Digest, digests_in(root.kind, vault.content.stream(root.digest))))
     return found
 
 

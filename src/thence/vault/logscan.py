@@ -76,12 +76,10 @@ class Needs(NamedTuple):
     Attributes:
         ref: What a user calls it.
         roots: What it needs.
-        lenient: Outputs of a run that it lists may be gone: their versions were removed.
     """
 
     ref: str
     roots: tuple[Root, ...]
-    lenient: bool = False
 
 
 class LogScan:
@@ -119,7 +117,6 @@ class LogScan:
         """What an entry needs; None where that is nothing, or it was removed."""
         record = entry.record
         ref = ref_of(log, number, entry)
-        lenient = False
         match record:
             case Version():
                 if entry.digest in self.removed:
@@ -130,11 +127,10 @@ class LogScan:
             case RunSealed():
                 if record.run in self.removed_runs:
                     return None
-                lenient = any(made in self.removed for made in record.makes)
             case None:
                 return None
         roots = tuple(root for root in references(record) if root.digest not in self.erased)
-        return Needs(ref, roots, lenient) if roots else None
+        return Needs(ref, roots) if roots else None
 
 
 def name_of(log: str) -> str:

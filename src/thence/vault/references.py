@@ -148,6 +148,7 @@ def roots_of(entries: Iterable[Entry]) -> Roots:
 class _Use(msgspec.Struct):
     """Of a file use, what is needed here."""
 
+    path: str = ""
     digest: str | None = None
     role: str = ""
     version: str | None = None
@@ -167,19 +168,23 @@ class Named(NamedTuple):
         digest: Its raw digest.
         is_kept_elsewhere: It is an output of a run that is a version of something, which keeps it:
             it may be gone with that version.
+        path: Of the file.
     """
 
     digest: bytes
     is_kept_elsewhere: bool
+    path: str
 
 
 def digests_in(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[bytes]:
-    """The raw digests that a tree or a list of file uses refers to, while it is being read.
+    """The raw digests of what a tree or a list of file uses keeps, while it is being read.
+
+    An output of a run that is a version of something is kept by that version, and not by the run.
 
     Raises:
         DataDamaged: It is no such thing.
     """
-    return (name.digest for name in names_in(kind, pieces))
+    return (name.digest for name in names_in(kind, pieces) if not name.is_kept_elsewhere)
 
 
 def names_in(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[Named]:
@@ -196,18 +201,18 @@ def names_in(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[Named]:
         try:
             row = decoder.decode(line)
             if kind is RootKind.TREE:
-                digits = row[3]
+                path, digits = row[0], row[3]
             elif row.digest is None:
                 continue
             else:
-                digits = Digest.parse(row.digest).hex
+                path, digits = row.path, Digest.parse(row.digest).hex
                 is_elsewhere = row.role == FileRole.OUTPUT and row.version is not None
             raw = bytes.fromhex(digits)
         except (ValueError, RecursionError, ThenceError) as error:
             raise _unreadable(kind, line) from error
         if len(raw) != 32:
             raise _unreadable(kind, line)
-        yield Named(raw, is_elsewhere)
+        yield Named(raw, is_elsewhere, path)
 
 
 def _lines(pieces: Iterable[Bytes]) -> Iterator[bytes]:

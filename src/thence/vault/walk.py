@@ -5,11 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from thence.errors import DataDamaged, NotFound, ThenceError
-from thence.model.ids import Digest
-from thence.store.base import Bytes
 from thence.vault import recipe
 from thence.vault.blockreader import BlockReader, Fetched
 from thence.vault.directory import Location
@@ -19,7 +15,7 @@ from thence.vault.references import Root, RootKind, digests_in
 if TYPE_CHECKING:
     from thence.vault.vault import Vault
 
-__all__ = ["Seen", "Walk", "members"]
+__all__ = ["Seen", "Walk"]
 
 _BATCH = 20_000
 _LISTS_AT_ONCE = 256
@@ -37,41 +33,6 @@ class Seen(NamedTuple):
 
     below: Sequence[Location]
     absent: Sequence[bytes]
-
-
-class _Use(msgspec.Struct):
-    """Of a file use, what is needed here."""
-
-    role: str = ""
-    digest: str | None = None
-    version: str | None = None
-
-
-_USE: msgspec.json.Decoder[_Use] = msgspec.json.Decoder(_Use)
-
-
-def members(kind: RootKind, pieces: Iterable[Bytes]) -> Iterator[bytes]:
-    """The raw digests of contents that a tree or a list of file uses keeps alive.
-
-    An output of a run that is a version of something is kept by that version, and not by the run.
-
-    Raises:
-        DataDamaged: It is no such thing.
-    """
-    if kind is not RootKind.FILES:
-        yield from digests_in(kind, pieces)
-        return
-    for line in b"".join(bytes(piece) for piece in pieces).split(b"\n"):
-        if not line:
-            continue
-        try:
-            use = _USE.decode(line)
-            if use.digest is not None and not (use.role == "output" and use.version):
-                yield Digest.parse(use.digest).raw
-        except (ValueError, RecursionError, ThenceError) as error:
-            raise DataDamaged(
-                "a list of file uses that cannot be read", why=f"Line {line[:80]!r}."
-            ) from error
 
 
 class Walk:
@@ -145,7 +106,7 @@ class Walk:
     def _below(self, root: Root) -> None:
         """Visit the contents that a tree or list of files names."""
         try:
-            found = members(root.kind, self._vault.content.stream(root.digest))
+            found = digests_in(root.kind, self._vault.content.stream(root.digest))
             while batch := list(islice(found, _BATCH)):
                 self._contents(batch, leaf=True)
         except (NotFound, DataDamaged) as error:
