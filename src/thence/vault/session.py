@@ -6,20 +6,21 @@ holds a lock too, as long as anybody has the session: `thence gc --grace 0` wait
 refuses where somebody writes.
 """
 
+import errno
 import fcntl
 import gc
 import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from thence.errors import Conflict
 from thence.store.base import Store
-from thence.store.failures import failures_of
+from thence.store.failures import failure_of, failures_of
 from thence.store.local import LocalStore
 from thence.store.wrap import Around
 from thence.vault.condemned import Condemned
@@ -28,6 +29,10 @@ __all__ = ["Moment", "Session", "alone", "boot_s", "now", "share"]
 
 # The store sweeps files in `tmp/`, not folders.
 _LOCK = Path("tmp", "locks", "writers")
+# There are no locks, or nothing may be written there anyway.
+_NO_LOCKS = {
+    errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS, errno.EACCES, errno.EPERM,
+}  # fmt: skip
 
 
 def boot_s() -> float:
@@ -94,19 +99,26 @@ def share(store: Store) -> int | None:
 
     Waits while somebody collects there without a period of grace. None where the store is no
     folder, or one in which nobody can hold locks.
+
+    Raises:
+        StorageError: The disk is full, or fails.
     """
     path = _lock_of(store)
     if path is None:
         return None
-    with suppress(OSError):
-        descriptor = _open(path)
+    try:
+        # A shared lock needs no right to write: the file may have been made by a colleague.
+        descriptor = _open(path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         except BaseException:
             os.close(descriptor)
             raise
-        return descriptor
-    return None
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise failure_of(error, "say that somebody writes", about=str(path)) from error
+    return descriptor
 
 
 @contextmanager
@@ -123,7 +135,7 @@ def alone(store: Store) -> Iterator[None]:
         yield
         return
     with failures_of("lock out other writers", about=str(path)):
-        descriptor = _open(path)
+        descriptor = _open(path, os.O_RDWR)
     try:
         with failures_of("lock out other writers", about=str(path)):
             try:
@@ -149,9 +161,13 @@ def _lock_alone(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, how: int) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        return os.open(path, how | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        # Of a colleague. On most file systems a lock needs no right to write.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _lock_of(store: Store) -> Path | None:

@@ -35,6 +35,8 @@ CONDEMNED = "gc/condemned/"
 _PARTIAL = "partial.json"
 _CLONE = "clone.json"
 _CLAIM = "claim.json"
+_ERASING = re.compile(r"gc/erasing/[0-9a-f]+")
+_NOW = re.compile(r"gc/now/[0-9a-f]+")
 _HINT = re.compile(r"hints/[0-9a-f]{64}/([0-9a-f]{32})")
 _DIRECTORY = re.compile(r"directories/[1-9]/([0-9a-f]{64})")
 _CHECKPOINT = re.compile(r"index/(\d-[0-9a-f]{32})")
@@ -262,6 +264,15 @@ def _condemned(
     return None
 
 
+def _erasing(store: Store, info: ObjectInfo, inventory: Inventory, scan: LogScan) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        what="an erasure is under way, or was cut",
+        why="Who erases, collects or pulls next goes on with it. Do not delete this object.",
+        key=info.key,
+    )
+
+
 def _feature(store: Store, info: ObjectInfo, inventory: Inventory, scan: LogScan) -> None:
     """Told with project.json."""
 
@@ -278,6 +289,8 @@ _KINDS: Mapping[re.Pattern[str], _Look] = {
     _JOURNAL: _journal,
     _LIVE: _live,
     _CONDEMNED: _condemned,
+    _ERASING: _erasing,
+    _NOW: _nothing,
 }
 
 

@@ -297,3 +297,11 @@ def test_every_object_is_hurt_and_healed(everything: Everything, bucket: Everyth
     for project in (everything, bucket):
         for case in _cases(project, often=100):
             hurt_and_heal(project, case)
+
+
+def test_an_erasure_that_was_cut_is_told_as_what_it_is(everything: Everything) -> None:
+    store = copy_of(everything.home)
+    store.create("gc/erasing/ab12", [b'{"packs":[]}'])
+    store.create("gc/now/ab12", [b"{}"])
+    told = [one.what for one in deep(everything, store).findings]
+    assert told == ["an erasure is under way, or was cut"]

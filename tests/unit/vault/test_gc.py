@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from thence.vault.layout import make_project
 from thence.vault.logs import edits_log, run_log, versions_log
 from thence.vault.pack import parse_pack_key
 from thence.vault.references import references
-from thence.vault.session import share
+from thence.vault.session import alone, share
 from thence.vault.vault import Vault
 
 DAY = 24 * 3600.0
@@ -409,3 +410,20 @@ def test_old_hints_of_the_journal_go(house: House) -> None:
     house.now_s += timedelta(days=32).total_seconds()
     assert house.collect().swept.journal == 1
     assert not list(house.store.list("journal/"))
+
+
+def test_a_colleague_who_may_not_write_to_the_lock_holds_it_too(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    store = LocalStore(tmp_path / "store")
+    first = share(store)
+    assert first is not None
+    os.close(first)
+    lock = next(path for path in (tmp_path / "store").rglob("writers") if path.is_file())
+    lock.chmod(0o444)
+    second = share(store)
+    assert second is not None
+    with pytest.raises(Conflict, match="somebody writes"), alone(store):
+        pass
+    os.close(second)
+    with alone(store):
+        pass
