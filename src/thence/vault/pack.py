@@ -193,16 +193,18 @@ def read_directory(store: Store, pack_id: bytes) -> bytes:
     return directory
 
 
-def sweep(staging: Path, *, clock: Callable[[], datetime]) -> None:
-    """Remove the unfinished packs of writers that died at least an hour ago.
+def sweep(
+    staging: Path, *, clock: Callable[[], datetime], older_than_s: float = _STALE_S
+) -> None:
+    """Remove the unfinished packs of writers that died, by default at least an hour ago.
 
-    They are locked as long as their writers live; the hour is for a writer that has just made its
+    They are locked as long as their writers live; the time is for a writer that has just made its
     file and not locked it yet.
     """
     with suppress(OSError):
         for path in list(staging.glob("pack-*")):
             with path.open("rb") as file, suppress(BlockingIOError):
-                if os.fstat(file.fileno()).st_mtime < clock().timestamp() - _STALE_S:
+                if os.fstat(file.fileno()).st_mtime < clock().timestamp() - older_than_s:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
 
