@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from thence.execution import erasing
+from thence.index.database import Index
 from thence.project import Project
+from thence.vault import erase
+from thence.vault.erase import CarriedOut
+from thence.vault.vault import Vault
 
 MARK = "Mrs Example, born 1970-01-01"
 
@@ -46,6 +50,29 @@ def test_the_other_folder_follows(shared: tuple[Project, Project]) -> None:
     shown = bob.show("names.csv@v1")
     assert shown.deletion is not None
     assert shown.deletion.reason == "erased: names"
+
+
+def test_until_the_bytes_are_gone_the_index_is_written_anew_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project.init(tmp_path)
+    (tmp_path / "names.csv").write_text(MARK)
+    project.save_paths([tmp_path / "names.csv"])
+    written: list[int] = []
+    listed: list[Vault] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(erasing, "carry_out", lambda vault, **_: CarriedOut())  # it was cut
+        patched.setattr(erase, "carry_out", lambda vault: CarriedOut())  # and we may not
+        patched.setattr(Index, "compact", lambda index: written.append(1))
+        patched.setattr(erase, "forget_pages", listed.append)
+        project.erase(project.plan_erasure(["names.csv@v1"]), reason="names")
+        project.ls()
+        project.ls()
+        assert len(written) == 1
+        assert listed == []
+    project.ls()
+    assert (tmp_path / ".thence/cache/erased").read_text() == "1"
+    assert kept(tmp_path) == []
 
 
 def test_a_plan_names_who_else_has_it_and_spares_what_others_have_of_a_run(
