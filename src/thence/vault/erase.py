@@ -7,7 +7,8 @@ time, and goes on where it was cut.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -20,10 +21,11 @@ from thence.model.records import Erasure, decode_entry
 from thence.store.cache import Cache
 from thence.store.wrap import Around
 from thence.vault import recipe
+from thence.vault.condemned import Condemned
 from thence.vault.erasures import erased
 from thence.vault.inventory import Inventory, Nodes, take_inventory
 from thence.vault.logs import ERASURES, entry_key
-from thence.vault.pack import BlockKind, pack_key
+from thence.vault.pack import BlockKind, pack_key, sweep
 from thence.vault.repack import repack
 from thence.vault.segment import Location
 from thence.vault.survey import ASIDE
@@ -33,6 +35,8 @@ __all__ = ["CarriedOut", "carry_out", "forget_pages"]
 
 _ERASING = "gc/erasing/"
 _HEX = re.compile(r"[0-9a-f]{64}")
+# A pack that is being filled is locked a moment after it was made.
+_JUST_MADE_S = 2.0
 _ROUNDS = 10
 
 
@@ -83,6 +87,7 @@ def carry_out(
     Raises:
         DataDamaged: Something cannot be read, so it is not known where erased bytes are.
         FormatTooNew: A pack was written by a newer thence.
+        NotFound: Others delete packs all the time: repeat it.
         StorageError: The store failed; what is left to do is done by the next call.
         Denied: The store may not be written to.
     """
@@ -92,14 +97,21 @@ def carry_out(
         return CarriedOut()
     _finish(vault)
     _sweep_aside(vault, tail)
+    if gone:
+        _tell(vault, tail, by=by)
     total = CarriedOut()
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         vault.directory.refresh()
         vault.directory.refuse_newer()
         present = [digest for digest in gone if digest.raw in vault.directory]
         if not present:
             break
-        done = _rewrite(vault, present, by=by, progress=progress)
+        try:
+            done = _rewrite(vault, present, by=by, progress=progress)
+        except NotFound:
+            if number == _ROUNDS - 1:
+                raise
+            continue  # somebody deletes packs as well: what there is is looked at again
         total = CarriedOut(*(a + b for a, b in zip(total, done, strict=True)))
     _sweep_runs(vault)
     forget_pages(vault)
@@ -107,7 +119,8 @@ def carry_out(
 
 
 def forget_pages(vault: Vault) -> None:
-    """Remove from this machine what it keeps of packs that are gone."""
+    """Remove from this machine what it keeps of packs that are gone, or were never finished."""
+    sweep(vault.cache / "staging", clock=lambda: datetime.now(UTC), older_than_s=_JUST_MADE_S)
     store = vault.store
     while isinstance(store, Around):
         if isinstance(store, Cache):
@@ -115,7 +128,31 @@ def forget_pages(vault: Vault) -> None:
         store = store.inner
 
 
+def _tell(vault: Vault, tail: int, *, by: str) -> None:
+    """See that who writes just now notices, also where nothing of it is in any pack yet.
+
+    They look at what is condemned and compare. The record names what is no pack and never will be:
+    it stands for the last entry of the log, so that it is put once.
+    """
+    data = vault.logs.read(ERASURES, tail)
+    if data is None:
+        return  # it waited, and is in its log by now: who brought it there does this
+    mark = sha256(f"erasure {decode_entry(data).id}".encode()).digest()
+    if not any(mark in one.packs for one in vault.condemned.read()):
+        vault.condemned.put([mark], by=by or "erase")
+
+
 def _rewrite(
+    vault: Vault, present: list[Digest], *, by: str, progress: Callable[[int], None]
+) -> CarriedOut:
+    session = vault.session()  # on a folder, nobody collects without a period of grace meanwhile
+    try:
+        return _rewrite_now(vault, present, by=by, progress=progress)
+    finally:
+        session.release()
+
+
+def _rewrite_now(
     vault: Vault, present: list[Digest], *, by: str, progress: Callable[[int], None]
 ) -> CarriedOut:
     inventory = take_inventory(vault.store, remote=vault.remote)
@@ -128,19 +165,40 @@ def _rewrite(
         ) from error
     doomed = _doomed(vault, inventory, present)
     packs = {where.pack for one in doomed.ids for where in inventory.copies(one)}
-    avoid = frozenset[bytes]().union(*(one.packs for one in vault.condemned.read()))
-    repack(
-        vault,
-        packs,
-        lambda where: where.entry.id not in doomed.ids,
-        avoid=avoid - packs,
-        progress=progress,
-    )
-    # Who relies on these packs notices, and looks again at what it is about to name.
+    # First of all: from now on nobody relies on these packs, and who does already notices.
     vault.condemned.put(packs, by=by or "erase")
+    _move_out(vault, packs, doomed, progress=progress)
     _delete(vault, packs)
     sizes = [where.entry.raw_length for where in map(inventory.find, _raw(present)) if where]
     return CarriedOut(len(present), sum(sizes), len(packs), doomed.shared_bytes)
+
+
+def _move_out(
+    vault: Vault, packs: set[bytes], doomed: _Doomed, *, progress: Callable[[int], None]
+) -> None:
+    """Copy what stays, as far as it is in no other pack that stays as well.
+
+    What others have condemned is read after these packs were: of two who delete one copy each, one
+    sees that the other does (design/0011).
+    """
+    records = vault.condemned.read()
+    while True:
+        vault.directory.refresh()  # after the records: of those that are gone, the packs are too
+        repack(
+            vault,
+            packs,
+            lambda where: where.entry.id not in doomed.ids,
+            avoid=frozenset[bytes]().union(*(one.packs for one in records)),
+            progress=progress,
+        )
+        last = _last(records)
+        records = vault.condemned.read()
+        if _last(records) == last:
+            return
+
+
+def _last(records: Iterable[Condemned]) -> int:
+    return max((one.number for one in records), default=0)
 
 
 def _raw(digests: Iterable[Digest]) -> Iterator[bytes]:

@@ -1,23 +1,29 @@
 """Erasing: no byte of it in any object, all else as before, and it goes on where it was cut."""
 
+import os
 import random
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from team import NOW, Member, Team, objects
-from thence.errors import DataDamaged, Denied, NotFound, ThenceError
+from thence.errors import Conflict, DataDamaged, Denied, NotFound, ThenceError
 from thence.model.ids import Digest, RunId
 from thence.model.names import ArtifactName
 from thence.model.records import Erasure, ErasureLifted, Kind
 from thence.store.base import Store
+from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
 from thence.testing.faulty import Fault, FaultyStore, Rule
+from thence.vault import erase as erasing
 from thence.vault import replica, tree
 from thence.vault.artifacts import Draft
 from thence.vault.erase import CarriedOut, carry_out
 from thence.vault.erasures import erased, erasures
+from thence.vault.gc import collect
 from thence.vault.logs import ERASURES
 from thence.vault.pack import entries_of, parse_pack_key, read_directory
 from thence.vault.segment import Location
@@ -271,3 +277,145 @@ def test_what_a_repair_put_aside_goes_too(team: Team, tmp_path: Path) -> None:
     team.home.create("damaged/ab/0", [b"of a damaged pack: " + MARK])
     erase(home, SMALL)
     assert MARK not in everything(team.home, tmp_path)
+
+
+WASTE = noise(5, 60_000)
+SHARED = noise(6, 20_000)
+
+
+def in_two_packs(team: Team) -> Member:
+    """A version whose bytes lie beside what is erased, and once more beside what nobody needs."""
+    one, other = team.at_home(), team.at_home()
+    with one.vault.writer(lanes=1) as mine, other.vault.writer(lanes=1) as theirs:
+        theirs.put_bytes(SHARED)
+        theirs.put_bytes(WASTE)
+        mine.put_bytes(SHARED)
+        mine.put_bytes(SMALL)
+    for session in (mine.session, theirs.session):
+        session.release()
+    team.at_home().save("keep", SHARED)
+    assert len(objects(team.home, "packs/")) == 3
+    eraser = team.at_home()
+    record = Erasure(contents=(Digest.of(SMALL),), reason="names")
+    eraser.vault.append(ERASURES, record, by="eve")
+    return eraser
+
+
+def around_copying(
+    monkeypatch: pytest.MonkeyPatch, *, before: Callable[[], object], after: Callable[[], object]
+) -> None:
+    """Let others do something just before everything else is copied, or just after, once."""
+    original = vars(erasing)["repack"]
+
+    def repack(*args: object, **options: object) -> object:
+        monkeypatch.setattr(erasing, "repack", original)
+        before()
+        done = original(*args, **options)
+        after()
+        return done
+
+    monkeypatch.setattr(erasing, "repack", repack)
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+def test_of_two_who_delete_one_copy_each_one_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_before: bool
+) -> None:
+    """In a store that can hold no lock, a collection that waits for nobody."""
+    team = Team(tmp_path)
+    eraser = in_two_packs(team)
+
+    def gather() -> None:
+        assert collect(team.home_vault(), by="cron", grace_s=0).deleted_packs
+
+    steps = (gather, int) if is_before else (int, gather)
+    around_copying(monkeypatch, before=steps[0], after=steps[1])
+    carry_out(eraser.vault)
+    assert team.at_home().read("keep") == SHARED
+    assert MARK not in everything(team.home, tmp_path)
+    assert not has(team.home_vault(), WASTE)
+
+
+def test_a_pack_that_was_condemned_while_others_were_copied_is_not_relied_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = Team(tmp_path)
+    eraser = in_two_packs(team)
+    other = team.home_vault()
+
+    def condemn() -> None:
+        """Another one who erases: what it keeps is elsewhere, it says."""
+        place = next(
+            pack
+            for pack in other.directory.packs()
+            if {entry.id for entry in entries_of(read_directory(team.home, pack))}
+            >= {Digest.of(WASTE).raw, Digest.of(SHARED).raw}
+        )
+        other.condemned.put([place], by="another")
+        team.home.delete(f"packs/{place.hex()[:2]}/{place.hex()}")
+
+    other.directory.refresh()
+    around_copying(monkeypatch, before=int, after=condemn)
+    carry_out(eraser.vault)
+    assert team.at_home().read("keep") == SHARED
+
+
+def test_nobody_collects_at_once_while_something_is_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    team = Team(tmp_path, LocalStore(tmp_path / "home"))
+    eraser = in_two_packs(team)
+
+    def gather() -> None:
+        with pytest.raises(Conflict, match="somebody writes"):
+            collect(team.home_vault(), by="cron", grace_s=0)
+
+    around_copying(monkeypatch, before=gather, after=gather)
+    carry_out(eraser.vault)
+    assert team.at_home().read("keep") == SHARED
+    collect(team.home_vault(), by="cron", grace_s=0)  # now it is alone
+    assert team.at_home().read("keep") == SHARED
+
+
+def test_what_was_erased_before_it_came_home_is_refused_there(team: Team, tmp_path: Path) -> None:
+    nightly, late = team.at_home("nightly"), team.at_home("late")
+    with late.vault.writer(lanes=1) as writer:  # it began before anybody knew
+        ann = team.clone("ann")
+        ann.save("secret", SMALL)
+        erase(ann, SMALL)
+        ann.push()
+        info = writer.put_bytes(SMALL)
+        listed = tree.encode([TreeEntry("file", info.size_bytes, info.digest)])
+        root = writer.put_bytes(listed).digest
+    draft = Draft(ArtifactName("late"), Kind.FILE, root, len(SMALL), 1)
+    with pytest.raises(Denied, match="was erased"):
+        late.artifacts.commit(draft, now=NOW, session=writer.session)
+    with pytest.raises(Denied, match="was erased"):
+        nightly.save("nightly", SMALL)
+    carry_out(nightly.vault)
+    assert MARK not in everything(team.home, tmp_path)
+
+
+def test_the_notice_is_given_once(team: Team) -> None:
+    home = team.at_home()
+    erase(home, SMALL)
+    given = objects(team.home, "gc/condemned/")
+    assert len(given) == 1
+    carry_out(home.vault)
+    carry_out(team.home_vault())
+    assert objects(team.home, "gc/condemned/") == given
+    erase(home, LARGE)
+    assert len(objects(team.home, "gc/condemned/")) == 2
+
+
+def test_packs_that_a_killed_writer_left_on_this_machine_go(team: Team) -> None:
+    home = team.at_home()
+    home.save("small", SMALL)
+    staging = home.vault.cache / "staging"
+    staging.mkdir(exist_ok=True)
+    left = staging / "pack-0123"
+    left.write_bytes(MARK)
+    os.utime(left, (time.time() - 60,) * 2)
+    erase(home, SMALL)
+    assert not left.exists()
