@@ -17,7 +17,7 @@ from thence.vault.erasures import erased
 from thence.vault.logs import entry_key
 from thence.vault.mirroring import Mirrored, Progress, Span, at_once, diverged, place, rank
 from thence.vault.references import Root, roots_of
-from thence.vault.removals import Removals, edits_of, whole
+from thence.vault.removals import Removals, Whole, edits_of
 from thence.vault.transfer import transfer
 from thence.vault.vault import Vault
 
@@ -94,6 +94,7 @@ class _Mirroring:
     def run(self, progress: Progress) -> Mirrored:
         total = Mirrored()
         removals = self._removals()
+        whole = Whole(self._source.numbered, removals)
         self._spans.sort(key=lambda span: (self._rank(span.log), span.log))
         for batch in _batches(self._spans):
             _check(self._source, self._target, batch)
@@ -103,7 +104,7 @@ class _Mirroring:
                 removals.tell(one.entry.record if one.log.startswith("refs/runs/") else None)
             naming = self._target.naming(self._target.session())
             self._named = {}
-            copied, done = self._with_their_content(found, removals, _after(total, progress))
+            copied, done = self._with_their_content(found, whole, _after(total, progress))
             total = total.plus(done)
             naming.before(self._named)
             self._write(copied)
@@ -155,7 +156,7 @@ class _Mirroring:
             yield number, found
 
     def _with_their_content(
-        self, found: list[_Found], removals: Removals, progress: Progress
+        self, found: list[_Found], whole: Whole, progress: Progress
     ) -> tuple[list[_Found], Mirrored]:
         """Copy the content of entries; those that lack some end their logs, others go on."""
         try:
@@ -163,7 +164,7 @@ class _Mirroring:
                 entry
                 for one in found
                 if self._with_content(one.log, one.entry)
-                for entry in whole(self._source.numbered, one.log, one.entry, removals)
+                for entry in whole.entries(one.log, one.entry)
             ]
             done = copy_content(self._source, self._target, entries, progress=progress)
         except (NotFound, DataDamaged) as error:
@@ -177,7 +178,7 @@ class _Mirroring:
         copied, done = [], Mirrored()
         for half in (found[:middle], found[middle:]):
             left = [one for one in half if not self._ends(one.log)]
-            some, more = self._with_their_content(left, removals, _after(done, progress))
+            some, more = self._with_their_content(left, whole, _after(done, progress))
             copied += some
             done = done.plus(more)
         return copied, done

@@ -38,7 +38,7 @@ from thence.vault.mirroring import (
     same_project,
 )
 from thence.vault.references import Root, RootKind, roots_of
-from thence.vault.removals import Removals, edits_of, whole
+from thence.vault.removals import Removals, Whole, edits_of
 from thence.vault.settling import Numbered, Settled, settle
 from thence.vault.transfer import Transferred, transfer
 from thence.vault.turn import turn
@@ -241,11 +241,12 @@ class _Push:
             if log.startswith(("refs/artifacts/", "refs/runs/")):
                 for _, data in logs.after(log, 0):
                     removals.tell(decode_entry(data).record)
+        whole = Whole(logs, removals)
         return [
             entry
             for queue in queues
             for one in queue.entries
-            for entry in whole(logs, queue.log, one.entry, removals)
+            for entry in whole.entries(queue.log, one.entry)
         ]
 
     def _hints(self, roots: tuple[Root, ...], packs: tuple[bytes, ...]) -> list[Callable[[], None]]:

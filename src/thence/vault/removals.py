@@ -21,7 +21,7 @@ from thence.model.records import (
 )
 from thence.vault.logs import Logs
 
-__all__ = ["Removals", "edits_of", "whole"]
+__all__ = ["Removals", "Whole", "edits_of"]
 
 _OPENING = "refs/artifacts/"
 
@@ -71,37 +71,59 @@ def edits_of(log: str) -> str | None:
     return log if log.endswith("/@edits") else f"{log}edits"
 
 
-def whole(logs: Logs, log: str, entry: Entry, removals: Removals) -> Iterator[Entry]:
-    """The entries whose content an entry needs: its own, or what it makes be there again.
+class Whole:
+    """Tells the entries whose content an entry needs: its own, or what it makes be there again.
+
+    Of the log that it was asked about last it knows what came back: ask log by log.
 
     Args:
-        logs: Where the others are that it may be about.
-        log: Which log it is in.
-        entry: Of this log.
+        logs: Where the others are that an entry may be about.
         removals: What is removed after all.
     """
-    match entry.record:
-        case Restored(version=version):
-            if version not in removals:
-                yield from _entries_of_version(logs, log, version)
-        case RunRestored(run=run):
-            if run not in removals:
-                yield from logs.records(log)
-        case _:
-            if removals.needs(entry):
-                yield entry
 
+    def __init__(self, logs: Logs, removals: Removals) -> None:
+        self._logs = logs
+        self._removals = removals
+        self._log = ""
+        self._back: dict[Digest, list[Entry]] = {}
 
-def _entries_of_version(logs: Logs, edits: str, version: Digest) -> Iterator[Entry]:
-    mark = version.hex.encode()
-    for _, data in logs.after(edits.removesuffix("edits"), 0):
-        # A version does not say its own digest, so each is decoded until it is found.
-        entry = decode_entry(data)
-        if entry.digest == version:
-            yield entry
-            break
-    for _, data in logs.after(edits, 0):
-        if mark in data:
+    def entries(self, log: str, entry: Entry) -> Iterator[Entry]:
+        """The entries whose content is needed.
+
+        Args:
+            log: Which log it is in.
+            entry: Of this log.
+        """
+        match entry.record:
+            case Restored(version=version):
+                if version not in self._removals:
+                    if log != self._log or version not in self._back:
+                        self._look(log)
+                    yield from self._back.get(version, ())
+            case RunRestored(run=run):
+                if run not in self._removals:
+                    yield from self._logs.records(log)
+            case _:
+                if self._removals.needs(entry):
+                    yield entry
+
+    def _look(self, log: str) -> None:
+        """Find all versions that came back by a log of edits: each log is read once."""
+        self._log = log
+        edits: list[tuple[Digest, Entry]] = []
+        back: dict[Digest, list[Entry]] = {}
+        for _, data in self._logs.after(log, 0):
+            record = (entry := decode_entry(data)).record
+            if isinstance(record, Restored) and record.version not in self._removals:
+                back[record.version] = []
+            elif isinstance(record, VersionEdit):
+                edits.append((record.version, entry))
+        # A version does not say its own digest, so each is decoded.
+        for _, data in self._logs.after(log.removesuffix("edits"), 0):
             entry = decode_entry(data)
-            if isinstance(entry.record, VersionEdit) and entry.record.version == version:
-                yield entry
+            if entry.digest in back:
+                back[entry.digest].append(entry)
+        for version, entry in edits:
+            if version in back:
+                back[version].append(entry)
+        self._back = back

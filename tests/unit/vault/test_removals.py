@@ -30,8 +30,9 @@ from thence.store.wrap import Trace
 from thence.vault import replica
 from thence.vault.importing import import_versions
 from thence.vault.layout import make_project
-from thence.vault.logs import edits_log, run_log
+from thence.vault.logs import Logs, edits_log, run_log
 from thence.vault.reach import live_roots
+from thence.vault.removals import Removals, Whole
 from thence.vault.vault import Vault
 
 DATA = ArtifactName("data")
@@ -314,3 +315,30 @@ def test_what_a_kept_run_has_read_is_alive_though_it_was_removed(team: Team) -> 
     assert not alive(ann)
     say(home, RunTombstone(run=run, reason="wrong"), run_log(run))
     assert not alive(home)
+
+
+def test_what_came_back_is_looked_for_once_for_each_log(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = team.at_home()
+    for n in range(4):
+        home.save("data", b"%d" % n)
+    for entry in home.history("data"):
+        say(home, Tombstone(version=entry.digest, reason="old"))
+        say(home, Restored(version=entry.digest))
+    asked: list[str] = []
+    after = Logs.after
+
+    def counted(logs: Logs, log: str, number: int) -> Iterator[tuple[int, bytes]]:
+        asked.append(log)
+        return after(logs, log, number)
+
+    monkeypatch.setattr(Logs, "after", counted)
+    logs = home.vault.numbered
+    whole = Whole(logs, Removals())
+    versions = home.history("data")
+    for number, one in enumerate(logs.records(edits_log(DATA))):
+        if isinstance(one.record, Restored):
+            assert list(whole.entries(edits_log(DATA), one)) == [versions[number // 2]]
+    # Two of them are those of this test.
+    assert len(asked) == 4
