@@ -1,12 +1,13 @@
 """What was erased: contents that must not be there, and that nobody misses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
-from thence.errors import Denied, NotFound
+from thence.errors import DataDamaged, Denied, NotFound
 from thence.model.ids import Digest
 from thence.model.records import Entry, Erasure, ErasureLifted, decode_entry
 from thence.vault.logs import ERASURES
@@ -14,7 +15,7 @@ from thence.vault.logs import ERASURES
 if TYPE_CHECKING:
     from thence.vault.vault import Vault
 
-__all__ = ["ErasedBy", "erased", "erasures", "fold", "refusal_of", "why_absent"]
+__all__ = ["ErasedBy", "erased", "erased_somewhere", "erasures", "fold", "refusal_of", "why_absent"]
 
 
 class ErasedBy(NamedTuple):
@@ -68,6 +69,27 @@ def erasures(vault: "Vault") -> Mapping[Digest, ErasedBy]:
                 fold(found, decode_entry(data))
         known = _known[vault] = _Known(tail, MappingProxyType(found))
     return known.contents
+
+
+def erased_somewhere(vault: "Vault", others: Iterable["Vault"]) -> frozenset[Digest]:
+    """What was erased as far as a vault and others of its project can tell, damaged as they are.
+
+    Of an entry that cannot be read here, another vault's is taken; what waits here counts.
+
+    Raises:
+        StorageError: A store failed.
+        Denied: It may not be read.
+    """
+    entries: dict[int, Entry] = {}
+    for logs in (*(other.numbered for other in others), vault.logs):
+        for log, number, data in logs.read_many(logs.all(ERASURES)):
+            if data is not None and log == ERASURES:
+                with suppress(DataDamaged):
+                    entries[number] = decode_entry(data)
+    found: dict[Digest, ErasedBy] = {}
+    for number in sorted(entries):
+        fold(found, entries[number])
+    return frozenset(found)
 
 
 def fold(found: dict[Digest, ErasedBy], entry: Entry) -> None:

@@ -372,5 +372,5 @@ def _scan_outbox(scan: LogScan, vault: Vault) -> None:
         # Versions that edits are about may be at home, or wait here.
         if why := misplaced(one.log, entry, {}):
             note_bad(scan, BadEntry(log, one.number - LOCAL, False, why))
-        elif not isinstance(entry.record, Tombstone | RunTombstone | Erasure):
+        else:
             _take(scan, one.log, one.number, entry)

@@ -22,6 +22,7 @@ from thence.store.base import Store
 from thence.vault.check import Checked, check
 from thence.vault.content import Content
 from thence.vault.deep import Piece, Verified, pieces_of, verify
+from thence.vault.erasures import erased_somewhere
 from thence.vault.findings import Finding, Severity
 from thence.vault.healing import HealedEntry, Plan, Source, plan_healing
 from thence.vault.inventory import Inventory, directory_of
@@ -109,7 +110,7 @@ def repair(
     if dry_run:
         left = tuple(finding for finding in first if not finding.heals)
         return Repaired(len(first) - len(left), left, caches=len(found.caches))
-    work = _Repair(vault)
+    work = _Repair(vault, sources)
     for _ in range(_ROUNDS):
         if not work.run(found, plan):
             break
@@ -181,10 +182,20 @@ class _Remaining(Inventory):
                 self._new[entry.id] = Location(pack, entry)
 
 
+class _Target(Vault):
+    """What is written to: nobody is asked, because the log that tells may be damaged."""
+
+    def refusal(self) -> Callable[[bytes], None]:
+        """Nothing: what comes was chosen, and what moves is here, and goes when it is erased."""
+        return lambda wanted: None
+
+
 class _Repair:
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, sources: Sequence[Source]) -> None:
         self._vault = vault
         self._store: Store = vault.store
+        self._sources = [source.vault for source in sources]
+        self._erased: frozenset[Digest] = frozenset()
         self.entries = 0
         self.contents = 0
         self.sent_bytes = 0
@@ -203,6 +214,8 @@ class _Repair:
             self._store.replace(PROJECT, [plan.project])
             self.caches += 1
         self._pardon(found)
+        # What waits in an outbox, or is damaged here, forbids as much.
+        self._erased = erased_somewhere(self._vault, self._sources)
         if plan.mirror is not None and any(one.key == MIRROR for one in found.findings):
             self._store.replace(MIRROR, [codec.encode(plan.mirror)])
             self.caches += 1
@@ -241,7 +254,7 @@ class _Repair:
 
     def _target(self, remaining: _Remaining) -> Vault:
         """The vault as it is without what is damaged."""
-        target = Vault(self._store, self._vault.cache, remote=self._vault.remote)
+        target = _Target(self._store, self._vault.cache, remote=self._vault.remote)
         target.directory = remaining
         target.content = Content(self._store, remaining, remote=self._vault.remote)
         return target
@@ -295,7 +308,7 @@ class _Repair:
         if not roots:
             return
         try:
-            done = transfer(source.vault, target, roots)
+            done = transfer(source.vault, target, roots, without=self._erased)
         except (NotFound, DataDamaged):
             if len(roots) == 1:
                 return
