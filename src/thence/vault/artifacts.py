@@ -118,14 +118,14 @@ class Artifacts:
 
         # Looking first spares the journal a hint for the common case that nothing changed.
         if (tail := self._vault.logs.tail(log)) and decide(tail) is None and unchanged is not None:
-            return self._add_metadata(unchanged, draft)
+            return self._add_metadata(unchanged, draft, session)
         try:
             appended = self._vault.append(log, decide, by=self._author, tail=tail, session=session)
         except Conflict:
             # Somebody else saved the same content in the meantime.
             if unchanged is None:
                 raise
-            return self._add_metadata(unchanged, draft)
+            return self._add_metadata(unchanged, draft, session)
         version = appended.entry.record
         assert isinstance(version, Version)
         return Saved(appended.number, appended.entry.digest, version, True, (appended,))
@@ -192,7 +192,7 @@ class Artifacts:
                 raise
             return None
 
-    def _add_metadata(self, last: _Last, draft: Draft) -> Saved:
+    def _add_metadata(self, last: _Last, draft: Draft, session: Session | None) -> Saved:
         note, tags, metrics, metadata, card = self._effective(last)
         edit = VersionEdit(
             version=last.digest,
@@ -204,7 +204,7 @@ class Artifacts:
         )
         appended: tuple[Appended, ...] = ()
         if edit != VersionEdit(version=last.digest):
-            appended = (self.edit(draft.artifact, edit),)
+            appended = (self.edit(draft.artifact, edit, session=session),)
         return Saved(last.number, last.digest, last.version, False, appended)
 
     def _effective(

@@ -11,7 +11,15 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from thence.errors import AlreadyExists, DataDamaged, NotFound, ThenceError
-from thence.model.records import Entry, Tombstone, decode_entry
+from thence.model.ids import Digest
+from thence.model.records import (
+    Entry,
+    RunSealed,
+    RunTombstone,
+    Tombstone,
+    Version,
+    decode_entry,
+)
 from thence.vault.checkpoints import MIN_ENTRIES
 from thence.vault.erasures import erased
 from thence.vault.logs import entry_key
@@ -94,6 +102,7 @@ class _Mirroring:
     def run(self, progress: Progress) -> Mirrored:
         total = Mirrored()
         removals = self._removals()
+        used = self._used_by_runs(removals)
         whole = Whole(self._source.numbered, removals)
         self._spans.sort(key=lambda span: (self._rank(span.log), span.log))
         for batch in _batches(self._spans):
@@ -102,6 +111,8 @@ class _Mirroring:
             found = _read(self._source, left, self._known, self.damaged)
             for one in found:
                 removals.tell(one.entry.record if one.log.startswith("refs/runs/") else None)
+                if one.entry.digest in used and self._is_here(one.entry):
+                    removals.keep(one.entry.digest)
             naming = self._target.naming(self._target.session())
             self._named = {}
             copied, done = self._with_their_content(found, whole, _after(total, progress))
@@ -128,7 +139,7 @@ class _Mirroring:
         last = {span.log: span for span in self._spans}
         for log in dict.fromkeys(filter(None, (edits_of(span.log) for span in self._spans))):
             span = last.get(log)
-            for number, data in self._edits(log, span):
+            for number, data in self._entries(log, span):
                 if (entry := _readable(data)) is None:
                     break
                 removals.tell(entry.record)
@@ -136,7 +147,30 @@ class _Mirroring:
                     self._ranks[log] = -1
         return removals
 
-    def _edits(self, log: str, span: Span | None) -> Iterator[tuple[int, bytes]]:
+    def _used_by_runs(self, removals: Removals) -> set[Digest]:
+        """Removed versions that runs have read which are copied too: they cannot go without."""
+        used: set[Digest] = set()
+        if not removals:
+            return used
+        runs = [span for span in self._spans if span.log.startswith("refs/runs/")]
+        for span in runs:
+            uses: tuple[Digest, ...] = ()
+            for _, data in self._entries(span.log, span):
+                record = entry.record if (entry := _readable(data)) else None
+                if isinstance(record, RunSealed):
+                    uses = record.uses
+                elif isinstance(record, RunTombstone):
+                    uses = ()
+            used.update(version for version in uses if version in removals)
+        return used
+
+    def _is_here(self, entry: Entry) -> bool:
+        """Whether the source has a version that was removed: clones do not fetch it."""
+        return isinstance(entry.record, Version) and not self._source.content.missing(
+            [entry.record.tree]
+        )
+
+    def _entries(self, log: str, span: Span | None) -> Iterator[tuple[int, bytes]]:
         after = 0
         for number, data in self._target.numbered.after(log, 0):
             if span is not None and number > span.after:

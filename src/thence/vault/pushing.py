@@ -146,7 +146,8 @@ class _Push:
             raise Conflict(
                 "the outbox could not be pushed", why="Others changed the same logs every time."
             )
-        if any(one.log == ERASURES for one in (*self._settled.numbered, *self._numbered)):
+        if self._clone.numbered.tail(ERASURES):
+            # Also one that a push before had brought home and was cut before it was carried out.
             carry_out(self._home)
         return Pushed(
             (*self._settled.numbered, *self._numbered),

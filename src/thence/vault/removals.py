@@ -31,6 +31,7 @@ class Removals:
 
     def __init__(self, records: Iterable[Record | None] = ()) -> None:
         self._removed: set[Digest | RunId] = set()
+        self._kept: set[Digest] = set()
         for record in records:
             self.tell(record)
 
@@ -46,6 +47,10 @@ class Removals:
             case RunRestored(run=run):
                 self._removed.discard(run)
 
+    def keep(self, version: Digest) -> None:
+        """Note that the content of a version is needed, removed or not: a run has read it."""
+        self._kept.add(version)
+
     def __contains__(self, wanted: object) -> bool:
         return wanted in self._removed
 
@@ -56,9 +61,9 @@ class Removals:
         """Whether the content that an entry refers to by itself is needed."""
         match entry.record:
             case Version():
-                return entry.digest not in self._removed
+                return entry.digest not in self._removed or entry.digest in self._kept
             case VersionEdit(version=version):
-                return version not in self._removed
+                return version not in self._removed or version in self._kept
             case RunOpened(run=run) | RunSealed(run=run):
                 return run not in self._removed
         return True

@@ -63,6 +63,9 @@ def of_file(descriptor: int, facts: os.stat_result, buffers: list[bytearray]) ->
             is done with.
     """
     sparse = facts.st_size - facts.st_blocks * 512 >= _HOLE and hasattr(os, "SEEK_DATA")
+    if sparse:
+        # OpenZFS has told of holes where data was that had not been written back (openzfs#15526).
+        os.fsync(descriptor)
     carry, in_hole, position = b"", False, 0
     while True:
         hole = _hole(descriptor, position, facts.st_size) if sparse else 0

@@ -19,7 +19,7 @@ from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
 from thence.testing.faulty import Fault, FaultyStore, Rule
 from thence.vault import erase as erasing
-from thence.vault import replica, tree
+from thence.vault import pushing, replica, tree
 from thence.vault.artifacts import Draft
 from thence.vault.erase import CarriedOut, carry_out
 from thence.vault.erasures import erased, erasures
@@ -419,3 +419,23 @@ def test_packs_that_a_killed_writer_left_on_this_machine_go(team: Team) -> None:
     os.utime(left, (time.time() - 60,) * 2)
     erase(home, SMALL)
     assert not left.exists()
+
+
+def test_an_erasure_that_a_cut_push_brought_home_is_carried_out_by_the_next(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = team.at_home()
+    home.save("small", SMALL)
+    clone = team.clone("c")
+    erase(clone, SMALL)
+
+    def cut(vault: Vault) -> CarriedOut:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pushing, "carry_out", cut)
+        with pytest.raises(KeyboardInterrupt):
+            clone.push()
+    assert has(home.vault, SMALL)
+    clone.push()
+    assert not has(team.home_vault(), SMALL)

@@ -19,10 +19,13 @@ from thence.model.records import (
     Tombstone,
     VersionEdit,
 )
+from thence.store.memory import MemoryStore
+from thence.vault import replica
 from thence.vault.erase import carry_out
 from thence.vault.gc import collect
 from thence.vault.logs import ERASURES, edits_log, run_log, versions_log
 from thence.vault.references import references
+from thence.vault.vault import Vault
 from workshop import Workshop
 
 DATA = b"rows" * 5_000
@@ -103,6 +106,19 @@ def test_what_a_run_has_read_stays_without_its_card(team: Team) -> None:
     collect(team.home_vault(), by="ann", grace_s=0)
     assert not _has(team, CARD)
     assert _has(team, DATA)
+
+
+def test_what_a_run_has_read_moves_with_its_home(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("data", DATA)
+    version = _version(home)
+    _a_run_that_read(home, version.digest)
+    home.save("data", b"other")
+    home.vault.append(LOG, Tombstone(version=version.digest, reason="x"), by="ann")
+    moved = Vault(MemoryStore(), tmp_path / "moved")
+    replica.found_home(home.vault, moved, switch=lambda: None)
+    moved.directory.refresh()
+    assert moved.content.info(Digest.of(DATA)) is not None
 
 
 def test_who_saved_and_does_nothing_stops_no_collection(workshop: Workshop) -> None:
