@@ -11,10 +11,8 @@ from thence.execution.giving import Given
 from thence.execution.keeping import Metadata, SavedVersion
 from thence.index import artifacts as artifact_questions
 from thence.index import runs as run_questions
-from thence.index import status as status_questions
 from thence.index import versions as version_questions
 from thence.index import views
-from thence.index.refresh import Refreshed
 from thence.model.names import Alias, ArtifactName, RunRef, parse_ref
 from thence.model.progress import Progress, silent
 from thence.model.records import FileRole, FileUse, Kind, RunStatus, Verdict
@@ -79,19 +77,6 @@ class Project(Sharing, Upkeep):
             FormatTooNew: It was made by a newer thence.
         """
         return cls(opening.find_site(location))
-
-    def refresh(self, *, full: bool = False) -> Refreshed:
-        """Bring the index up to date with the store; `full` rebuilds it from nothing.
-
-        Raises:
-            StorageError: The store cannot be read.
-        """
-        return self.site.refresh(full=full)
-
-    def index_status(self) -> views.IndexStatus:
-        """Counts, size and problems of the index."""
-        self.refresh()
-        return status_questions.index_status(self.site.index)
 
     # Saving
 

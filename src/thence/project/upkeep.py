@@ -5,7 +5,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from thence.execution.site import Site
-from thence.index.views import RunDetail, VersionDetail
+from thence.index import status
+from thence.index.refresh import Refreshed
+from thence.index.views import IndexStatus, RunDetail, VersionDetail
 from thence.model.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -26,6 +28,19 @@ class Upkeep:
     """
 
     site: Site
+
+    def refresh(self, *, full: bool = False) -> Refreshed:
+        """Bring the index up to date with the store; `full` rebuilds it from nothing.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        return self.site.refresh(full=full)
+
+    def index_status(self) -> IndexStatus:
+        """Counts, size and problems of the index."""
+        self.refresh()
+        return status.index_status(self.site.index)
 
     def check(
         self, *, deep: bool = False, others: Sequence[str] = (), progress: Progress = silent
