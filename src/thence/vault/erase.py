@@ -17,12 +17,12 @@ from thence.errors import AlreadyExists, DataDamaged, NotFound
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.numbers import is_local
-from thence.model.records import Erasure, decode_entry
+from thence.model.records import decode_entry
 from thence.store.cache import Cache
 from thence.store.wrap import Around
 from thence.vault import recipe
 from thence.vault.condemned import Condemned
-from thence.vault.erasures import erased
+from thence.vault.erasures import erased, erased_runs
 from thence.vault.inventory import Inventory, Nodes, take_inventory
 from thence.vault.logs import ERASURES, entry_key
 from thence.vault.pack import BlockKind, pack_key, sweep
@@ -276,9 +276,8 @@ def _sweep_aside(vault: Vault, tail: int) -> None:
 
 def _sweep_runs(vault: Vault) -> None:
     """Delete what runs that were erased had published while they went on."""
-    for _, data in vault.logs.after(ERASURES, 0):
-        record = decode_entry(data).record
-        if isinstance(record, Erasure):
-            for run in record.runs:
-                for info in list(vault.store.list(f"runs/{run}/")):
-                    vault.store.delete(info.key)
+    if not (runs := {str(run) for run in erased_runs(vault)}):
+        return
+    for info in list(vault.store.list("runs/")):
+        if info.key.split("/")[1] in runs:
+            vault.store.delete(info.key)

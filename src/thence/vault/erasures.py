@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from thence.errors import DataDamaged, Denied, NotFound
-from thence.model.ids import Digest
+from thence.model.ids import Digest, RunId
 from thence.model.records import Entry, Erasure, ErasureLifted, decode_entry
 from thence.vault.logs import ERASURES
 
 if TYPE_CHECKING:
     from thence.vault.vault import Vault
 
-__all__ = ["ErasedBy", "erased", "erased_somewhere", "erasures", "fold", "refusal_of", "why_absent"]
+__all__ = [
+    "ErasedBy",
+    "erased",
+    "erased_runs",
+    "erased_somewhere",
+    "erasures",
+    "fold",
+    "refusal_of",
+    "why_absent",
+]
 
 
 class ErasedBy(NamedTuple):
@@ -34,6 +43,7 @@ class _Known(NamedTuple):
 
     tail: int
     contents: Mapping[Digest, ErasedBy]
+    runs: frozenset[RunId]
 
 
 _known: WeakKeyDictionary["Vault", _Known] = WeakKeyDictionary()
@@ -60,15 +70,33 @@ def erasures(vault: "Vault") -> Mapping[Digest, ErasedBy]:
         StorageError: The store failed.
         Denied: It may not be read.
     """
+    return _read(vault).contents
+
+
+def erased_runs(vault: "Vault") -> frozenset[RunId]:
+    """The runs that were erased.
+
+    Raises:
+        DataDamaged: An entry cannot be read: nobody knows what must not be there.
+        StorageError: The store failed.
+        Denied: It may not be read.
+    """
+    return _read(vault).runs
+
+
+def _read(vault: "Vault") -> _Known:
     tail = vault.logs.tail(ERASURES)
     known = _known.get(vault)
     if known is None or known.tail != tail:
         found: dict[Digest, ErasedBy] = {}
+        runs: set[RunId] = set()
         if tail:
             for _, data in vault.logs.after(ERASURES, 0):
-                fold(found, decode_entry(data))
-        known = _known[vault] = _Known(tail, MappingProxyType(found))
-    return known.contents
+                fold(found, entry := decode_entry(data))
+                if isinstance(entry.record, Erasure):
+                    runs.update(entry.record.runs)
+        known = _known[vault] = _Known(tail, MappingProxyType(found), frozenset(runs))
+    return known
 
 
 def erased_somewhere(vault: "Vault", others: Iterable["Vault"]) -> frozenset[Digest]:

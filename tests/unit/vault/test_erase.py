@@ -17,6 +17,7 @@ from thence.model.records import Erasure, ErasureLifted, Kind
 from thence.store.base import Store
 from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
+from thence.store.wrap import Trace
 from thence.testing.faulty import Fault, FaultyStore, Rule
 from thence.vault import erase as erasing
 from thence.vault import pushing, replica, tree
@@ -439,3 +440,17 @@ def test_an_erasure_that_a_cut_push_brought_home_is_carried_out_by_the_next(
     assert has(home.vault, SMALL)
     clone.push()
     assert not has(team.home_vault(), SMALL)
+
+
+def test_what_runs_published_is_listed_once_however_many_were_erased(team: Team) -> None:
+    home = team.at_home()
+    runs = [home.log_run(b"%d" % n) for n in range(3)]
+    for run in runs:
+        home.vault.store.create(f"runs/{run}/pulse", [MARK])
+    record = Erasure(contents=(), reason="names", runs=(runs[0], runs[2]))
+    home.vault.append(ERASURES, record, by="eve")
+    trace = Trace(team.home)
+    carry_out(Vault(trace, home.vault.cache, remote=team.remote))
+    assert list(objects(team.home, "runs/")) == [f"runs/{runs[1]}/pulse"]
+    listed = [one.key for one in trace.operations if one.name == "list"]
+    assert [key for key in listed if key.startswith("runs/")] == ["runs/"]
