@@ -38,6 +38,7 @@ from thence.vault.pack import (
     DirectoryEntry,
     entries_of,
     pack_key,
+    parse_pack_key,
     to_entry,
 )
 from thence.vault.plan import covers
@@ -148,9 +149,14 @@ class _Remaining(Inventory):
         self._new: dict[bytes, Location] = {}
         self._new_packs: set[bytes] = set()
 
+    def refresh(self) -> None:
+        """Forget packs that others have deleted since; what came since was not looked into."""
+        there = {parse_pack_key(info.key) for info in self._store.list("packs/")}
+        self._without |= {pack for pack in (*self._pack_ids, *self._new_packs) if pack not in there}
+
     def find(self, wanted: bytes) -> Location | None:
         """Where an id lies that can be relied on."""
-        if (new := self._new.get(wanted)) is not None:
+        if (new := self._new.get(wanted)) is not None and new.pack not in self._without:
             return new
         if wanted in self._hidden:
             return None
@@ -172,7 +178,7 @@ class _Remaining(Inventory):
 
     def packs(self) -> set[bytes]:
         """The packs that stay."""
-        return (super().packs() - self._without) | self._new_packs
+        return (super().packs() | self._new_packs) - self._without
 
     def add(self, packs: Iterable[tuple[bytes, bytes]]) -> None:
         """Learn what was written."""
@@ -227,19 +233,35 @@ class _Repair:
             *found.inventory.trailers,
             *(pack for pack, _ in found.inventory.bad),
         }
-        remaining = _Remaining(found.inventory, going, found.affected)
-        target = self._target(remaining)
-        if going:
-            with target.writer() as writer:
-                for pack in sorted(going - set(found.unread)):
-                    self._move_sound(writer, remaining, pack)
-                self._salvage(writer, found)
-            self.sent_bytes += writer.new_bytes
-        self._fetch(target, found, plan)
-        self._place_entries(target, plan)
-        self._drop(found, remaining, going)
+        if not going:
+            self._heal(found, plan, going)
+        else:
+            # On a folder, nobody collects without a period of grace meanwhile.
+            session = self._vault.session()
+            try:
+                self._heal(found, plan, going)
+            finally:
+                session.release()
         self._drop_caches(found)
         return before != (self.entries, self.contents, self.packs, self.caches)
+
+    def _heal(self, found: Checked, plan: Plan, going: set[bytes]) -> None:
+        remaining = _Remaining(found.inventory, going, found.affected)
+        target = self._target(remaining)
+        number = 0
+        if going:
+            # First of all: from now on nobody relies on these packs. What others have condemned
+            # is read afterwards: of two who delete one copy each, one sees that the other does.
+            self._vault.condemned.put(going, by="repair")
+            number = self._move(target, remaining, found, going)
+        self._fetch(target, found, plan)
+        self._place_entries(target, plan)
+        while going and self._last_number() != number:
+            number = self._move(target, remaining, found, going)
+        self._drop(found, remaining, going)
+
+    def _last_number(self) -> int:
+        return max((one.number for one in self._vault.condemned.read()), default=0)
 
     def _pardon(self, found: Checked) -> None:
         """Replace records of condemned packs that cannot be read: nothing is condemned by them.
@@ -260,6 +282,20 @@ class _Repair:
         return target
 
     # Content.
+
+    def _move(self, target: Vault, remaining: _Remaining, found: Checked, going: set[bytes]) -> int:
+        """Put what is sound in packs that go, and is in none that stays, into new ones.
+
+        Returns:
+            The number of the last record of condemned packs by then.
+        """
+        with target.writer() as writer:
+            for pack in sorted(going - set(found.unread)):
+                self._move_sound(writer, remaining, pack)
+            self._salvage(writer, found)
+        self.sent_bytes += writer.new_bytes
+        writer.session.release()
+        return writer.session.number
 
     def _move_sound(self, writer: Writer, remaining: _Remaining, pack: bytes) -> None:
         try:
@@ -352,8 +388,6 @@ class _Repair:
         for pack in found.unread:
             if lost:
                 self._put_pack_aside(pack)
-        # Who writes just now must not rely on them.
-        self._vault.condemned.put(going, by="repair")
         for pack in sorted(going):
             self._store.delete(pack_key(pack))
             self.packs += 1

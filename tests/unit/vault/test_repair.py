@@ -1,7 +1,7 @@
 """Repairing: in any direction, from several stores, stopped anywhere, and never for the worse."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -9,18 +9,24 @@ from pathlib import Path
 import pytest
 
 from everything import Everything, copy_of, flip, short_lists
-from team import Member
-from thence.errors import DataDamaged, InvalidInput, NotFound, StorageError
+from team import Member, Team
+from thence.errors import Conflict, DataDamaged, InvalidInput, NotFound, StorageError
+from thence.model.ids import Digest
 from thence.store.base import Store
+from thence.store.local import LocalStore
 from thence.store.memory import MemoryStore
+from thence.store.wrap import Around
 from thence.testing.faulty import WRITES, Fault, FaultyStore, Rule
 from thence.vault.check import check
 from thence.vault.findings import Severity
-from thence.vault.pack import BlockKind, entries_of, parse_pack_key, read_directory
+from thence.vault.gc import collect
+from thence.vault.healing import Source
+from thence.vault.pack import BlockKind, entries_of, pack_key, parse_pack_key, read_directory
 from thence.vault.repair import repair
 from thence.vault.replica import mirror
 from thence.vault.survey import ASIDE
 from thence.vault.sync import pull
+from thence.vault.vault import Vault
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +264,113 @@ def test_any_damage_is_healed_where_another_store_is_whole(everything: Everythin
         assert done.left == (), seed
         assert is_sound(everything, store), seed
         assert everything.reads(everything.vault(store)) == everything.contents, seed
+
+
+WASTE = random.Random(1).randbytes(60_000)
+SHARED = random.Random(2).randbytes(20_000)
+DAMAGED = random.Random(3).randbytes(1_000_000)  # in blocks of its own
+
+
+class Beside(Around):
+    """Lets others do something just before the first change of a kind."""
+
+    def __init__(self, store: Store, change: tuple[str, str], act: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._change = change
+        self._act: Callable[[], object] | None = act
+
+    def _call(self, name, key, call, sent=()):  # type: ignore[no-untyped-def]
+        changes, prefix = self._change
+        if self._act is not None and name.startswith(changes) and key.startswith(prefix):
+            act, self._act = self._act, None
+            act()
+        return call()
+
+
+def in_two_packs(team: Team) -> tuple[bytes, Source]:
+    """Bytes that lie beside damage, and once more beside what nobody needs.
+
+    Returns:
+        The id of the pack that holds what nobody needs, and a store that has what is damaged.
+    """
+    one, other = team.at_home(), team.at_home()
+    with one.vault.writer(lanes=1) as mine, other.vault.writer(lanes=1) as theirs:
+        theirs.put_bytes(SHARED)
+        theirs.put_bytes(WASTE)
+        mine.put_bytes(SHARED)
+        mine.put_bytes(DAMAGED)
+    for session in (mine.session, theirs.session):
+        session.release()
+    home = team.at_home()
+    home.save("keep", SHARED)
+    home.save("other", DAMAGED)
+    elsewhere = Team(team.folder / "elsewhere").at_home()
+    elsewhere.content(DAMAGED)
+    source = Source("memory://elsewhere", elsewhere.vault)
+    packs = {
+        pack: {entry.id: entry for entry in entries_of(read_directory(team.home, pack))}
+        for info in team.home.list("packs/")
+        if (pack := parse_pack_key(info.key)) is not None
+    }
+    (bad,) = (pack for pack, ids in packs.items() if Digest.of(DAMAGED).raw in ids)
+    (waste,) = (pack for pack, ids in packs.items() if Digest.of(WASTE).raw in ids)
+    data = bytearray(team.home.get(pack_key(bad)))
+    chunk = next(entry for entry in packs[bad].values() if entry.kind is BlockKind.CHUNK)
+    data[chunk.offset + 9] ^= 1
+    team.home.delete(pack_key(bad))
+    team.home.create(pack_key(bad), [bytes(data)])
+    return waste, source
+
+
+def repair_beside(
+    team: Team, source: Source, change: tuple[str, str], act: Callable[[], object]
+) -> None:
+    vault = Vault(Beside(team.home, change, act), team.folder / "repair")
+    assert repair(vault, [source]).left == ()
+    fresh = team.at_home()
+    assert fresh.read("keep") == SHARED
+    assert fresh.read("other") == DAMAGED
+    assert check(team.home_vault(), deep=True).is_sound
+
+
+@pytest.mark.parametrize(
+    "change", [("create", "gc/condemned/"), ("create", "packs/"), ("delete", "packs/")], ids=str
+)
+def test_of_two_who_delete_one_copy_each_one_keeps_it(
+    tmp_path: Path, change: tuple[str, str]
+) -> None:
+    """In a store that can hold no lock, a collection that waits for nobody."""
+    team = Team(tmp_path)
+    _, source = in_two_packs(team)
+
+    def gather() -> None:
+        with suppress(DataDamaged):  # it saw what is to be repaired
+            collect(team.home_vault(), by="cron", grace_s=0)
+
+    repair_beside(team, source, change, gather)
+
+
+def test_what_others_condemn_while_it_is_repaired_is_not_relied_on(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    waste, source = in_two_packs(team)
+
+    def condemn() -> None:
+        team.home_vault().condemned.put([waste], by="another")
+        team.home.delete(pack_key(waste))
+
+    repair_beside(team, source, ("create", "packs/"), condemn)
+
+
+@pytest.mark.parametrize("change", [("create", "packs/"), ("delete", "packs/")], ids=str)
+def test_nobody_collects_at_once_while_it_is_repaired(
+    tmp_path: Path, change: tuple[str, str]
+) -> None:
+    (tmp_path / "home").mkdir()
+    team = Team(tmp_path, LocalStore(tmp_path / "home"))
+    _, source = in_two_packs(team)
+
+    def gather() -> None:
+        with pytest.raises(Conflict, match="somebody writes"):
+            collect(team.home_vault(), by="cron", grace_s=0)
+
+    repair_beside(team, source, change, gather)
