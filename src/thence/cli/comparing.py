@@ -84,13 +84,14 @@ def status(invocation: Invocation) -> None:
         output.record(
             "path", {**one._asdict(), "changes": [list(change) for change in one.changes]}, ref=ref
         )
+        name = human.clean(one.path)
         if one.state == "unchanged":
-            output.data(f"  unchanged  {one.path}  ({ref or one.artifact})")
+            output.data(f"  unchanged  {name}  ({ref or one.artifact})")
             continue
-        output.styled(f"  {one.state:<9}  {one.path}  ({ref or one.artifact})", "yellow")
+        output.styled(f"  {one.state:<9}  {name}  ({ref or one.artifact})", "yellow")
         for path, what in one.changes[:_SHOWN_CHANGES]:
             mark, style = _MARKS[what]
-            output.styled(f"      {mark} {path}", style)
+            output.styled(f"      {mark} {human.clean(path)}", style)
         if (more := len(one.changes) - _SHOWN_CHANGES) > 0:
             output.data(f"      and {more:,} more")
     states = Counter(one.state for one in found)

@@ -30,7 +30,11 @@ _SHOWN_USES = 5
     statuses=(4, 5),
 )
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
-@click.option("--reason", metavar="TEXT", help="Why. It is shown to whoever asks for what is gone.")
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    help="Why; needed, asked for on a terminal. Shown to whoever asks for what is gone.",
+)
 @click.option("--all", "all_versions", is_flag=True, help="All versions of the artifacts named.")
 @click.option("--force", is_flag=True, help="Also what an alias or a model depends on.")
 @click.option("--undo", is_flag=True, help="Make what was removed be there again.")
@@ -90,7 +94,11 @@ def rm(
 )
 @click.argument("refs", nargs=-1, metavar="[REF...]")
 @click.option("--content", multiple=True, metavar="DIGEST", help="This content; repeatable.")
-@click.option("--reason", metavar="TEXT", help="Why. It is shown to whoever asks for what is gone.")
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    help="Why; needed, asked for on a terminal. Shown to whoever asks for what is gone.",
+)
 @click.option("--everywhere", is_flag=True, help="Also where other versions and runs have it.")
 @click.option("--lift", multiple=True, metavar="DIGEST", help="Let this content be kept again.")
 @click.option("--dry-run", is_flag=True, help="Only show what would go, and who else has it.")

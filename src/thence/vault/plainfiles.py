@@ -110,12 +110,14 @@ class PlainFiles:
                 target.unlink(missing_ok=True)
         if os.stat(self._folder).st_dev != os.stat(folder).st_dev:
             why = f"It is on another file system than {self._folder}."
+            hint = "Get them without --link, or have the project on the same file system."
         else:
+            hint = "Get them without --link, or with --link for whatever is possible."
             why = f"The file system has no {wanted.words}." if wanted else "It has no such links."
         raise StorageError(
             f"files in {folder} cannot be links",
             why=why,
-            hint="Get them without --link, or have the project on the same file system.",
+            hint=hint,
             about=str(folder),
         )
 
