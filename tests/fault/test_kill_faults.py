@@ -55,23 +55,16 @@ def tell(faults: Faults, kills: dict[str, int], *, elsewhere: bool) -> None:
         faults(f"kill -9 {kind}", where, number)
 
 
-@pytest.mark.parametrize("command", ["save", "alias"])
-def test_killed_at_every_change_of_the_store(tmp_path: Path, command: str, faults: Faults) -> None:
-    kills = kill(tmp_path, command, ["named"], writes=True)
+def test_killed_at_every_change_of_the_store_by_a_save(tmp_path: Path, faults: Faults) -> None:
+    kills = kill(tmp_path, "save", ["named"])
     assert min(kills.values()) >= 4
     tell(faults, kills, elsewhere=False)
 
 
-def test_killed_at_every_change_of_either_store_by_a_push(tmp_path: Path, faults: Faults) -> None:
+def test_killed_at_some_changes_of_either_store_by_a_push(tmp_path: Path, faults: Faults) -> None:
     kills = kill(tmp_path, "push", ["named"], elsewhere=True, every={"named": 4})
     assert min(kills.values()) >= 3
     tell(faults, kills, elsewhere=True)
-
-
-def test_a_collection_is_killed_at_some_changes(tmp_path: Path, faults: Faults) -> None:
-    kills = kill(tmp_path, "gc", ["before"], writes=True, every={"before": 6})
-    assert min(kills.values()) >= 2
-    tell(faults, kills, elsewhere=False)
 
 
 @pytest.mark.slow
