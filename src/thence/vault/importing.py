@@ -25,7 +25,7 @@ from thence.vault.journal import Announced
 from thence.vault.logs import Appended, edits_log, run_log, versions_log
 from thence.vault.mirroring import Progress
 from thence.vault.references import Root, RootKind, roots_of
-from thence.vault.removals import Removals
+from thence.vault.removals import Removals, entries_of
 from thence.vault.transfer import Transferred, transfer
 from thence.vault.vault import Vault
 
@@ -175,15 +175,23 @@ def _restore(
         for one in unique.values()
         if one.version.artifact == name and one.entry.digest in removed
     ]
+    needed = entries_of(target.logs, log, (entry.digest for entry in again)) if again else {}
     return [
         target.append(
             log,
-            Restored(version=entry.digest, reason="imported again"),
+            Restored(version=version, reason="imported again"),
             by=by,
-            also=roots_of([entry]).roots,
+            also=_present(target, roots_of(entries).roots),
         )
-        for entry in again
+        for version, entries in needed.items()
     ]
+
+
+def _present(target: Vault, roots: Iterable[Root]) -> tuple[Root, ...]:
+    """But for the cards of edits that were made and collected here: nobody has them any more."""
+    roots = tuple(roots)
+    missing = target.content.missing(root.digest for root in roots)
+    return tuple(one for one in roots if one.kind is RootKind.TREE or one.digest not in missing)
 
 
 def _copy_content(

@@ -17,11 +17,10 @@ from thence.model.records import (
     Tombstone,
     Version,
     VersionEdit,
-    decode_entry,
 )
 from thence.vault.logs import Logs
 
-__all__ = ["Removals", "Whole", "edits_of"]
+__all__ = ["Removals", "Whole", "edits_of", "entries_of"]
 
 _OPENING = "refs/artifacts/"
 
@@ -115,20 +114,40 @@ class Whole:
     def _look(self, log: str) -> None:
         """Find all versions that came back by a log of edits: each log is read once."""
         self._log = log
-        edits: list[tuple[Digest, Entry]] = []
-        back: dict[Digest, list[Entry]] = {}
-        for _, data in self._logs.after(log, 0):
-            record = (entry := decode_entry(data)).record
-            if isinstance(record, Restored) and record.version not in self._removals:
-                back[record.version] = []
-            elif isinstance(record, VersionEdit):
-                edits.append((record.version, entry))
-        # A version does not say its own digest, so each is decoded.
-        for _, data in self._logs.after(log.removesuffix("edits"), 0):
-            entry = decode_entry(data)
-            if entry.digest in back:
-                back[entry.digest].append(entry)
-        for version, entry in edits:
-            if version in back:
-                back[version].append(entry)
-        self._back = back
+        edits: list[Entry] = []
+        back: set[Digest] = set()
+        for entry in self._logs.records(log):
+            if isinstance(entry.record, Restored) and entry.record.version not in self._removals:
+                back.add(entry.record.version)
+            elif isinstance(entry.record, VersionEdit):
+                edits.append(entry)
+        self._back = _entries_of(self._logs, log, back, edits)
+
+
+def entries_of(logs: Logs, log: str, versions: Iterable[Digest]) -> dict[Digest, list[Entry]]:
+    """Of each of some versions of an artifact: its entry, and those of its edits.
+
+    Args:
+        logs: Where they are.
+        log: Of the edits of the artifact.
+        versions: Digests of their records.
+
+    Raises:
+        DataDamaged: An entry cannot be read.
+        StorageError: The store failed.
+    """
+    return _entries_of(logs, log, versions, logs.records(log))
+
+
+def _entries_of(
+    logs: Logs, log: str, versions: Iterable[Digest], edits: Iterable[Entry]
+) -> dict[Digest, list[Entry]]:
+    found: dict[Digest, list[Entry]] = {version: [] for version in versions}
+    # A version does not say its own digest, so each is decoded.
+    for entry in logs.records(log.removesuffix("edits")):
+        if entry.digest in found:
+            found[entry.digest].append(entry)
+    for entry in edits:
+        if isinstance(entry.record, VersionEdit) and entry.record.version in found:
+            found[entry.record.version].append(entry)
+    return found

@@ -273,6 +273,29 @@ def test_an_import_passes_over_removed_runs_and_restores_what_it_brings(
         bring()
 
 
+def test_an_import_restores_a_version_with_the_cards_that_it_got_here(
+    team: Team, tmp_path: Path
+) -> None:
+    home = team.at_home()
+    home.save("data", b"wanted")
+    store = MemoryStore()
+    make_project(store, project_id="q" * 32, now=datetime(2026, 11, 23, tzinfo=UTC))
+    vault = Vault(store, tmp_path / "other")
+    other = Member("other", vault, vault)
+    refs = [ref("data@v1")]
+    import_versions(home.vault, vault, refs, by="other", clock=lambda: datetime.now(UTC))
+    first = digest_of(other, "data@v1")
+    card = other.content(b"a card")
+    say(other, VersionEdit(version=first, card=card))
+    say(other, Tombstone(version=first, reason="space"))
+    vault.directory.refresh()
+    vault.condemned.put(vault.directory.packs(), by="a collection")
+    condemned = vault.directory.packs()
+    import_versions(home.vault, vault, refs, by="other", clock=lambda: datetime.now(UTC))
+    vault.directory.refresh()
+    assert vault.directory.find_kept(card.raw, condemned) is not None
+
+
 def test_an_output_whose_version_was_removed_is_not_missed(team: Team) -> None:
     """The run that made it is kept, and its list of files still names the content."""
     home = team.at_home()
