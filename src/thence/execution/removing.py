@@ -19,13 +19,16 @@ from thence.model.records import (
     Record,
     Restored,
     RunRestored,
+    RunSealed,
     RunStatus,
     RunTombstone,
     Tombstone,
-    decode_entry,
+    Version,
 )
 from thence.vault.absent import absent
-from thence.vault.logs import Appended, edits_log, run_log, versions_log
+from thence.vault.belongings import entries_of_run, entries_of_version
+from thence.vault.erasures import erased
+from thence.vault.logs import Appended, edits_log, run_log
 from thence.vault.references import Root, references
 
 __all__ = ["Removal", "Undone", "can_undo", "plan", "remove", "undo"]
@@ -242,8 +245,8 @@ def _append(
         log = run_log(found.run)
         record = (RunTombstone if removes else RunRestored)(run=found.run, reason=reason)
     # What comes back may be in packs that are about to be deleted (design/0011).
-    again = () if removes else tuple(_roots(site, found))
-    return site.vault.append(log, record, by=site.author, also=again)
+    again = _NOTHING if removes else _belongings(site, found)
+    return site.vault.append(log, record, by=site.author, also=(*again.own, *again.read))
 
 
 def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
@@ -265,7 +268,7 @@ def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
             raise InvalidInput(
                 f"{name} is not removed", why="It is as it was.", hint="There is nothing to undo."
             )
-        if gone := absent(site.vault, _roots(site, one)):
+        if gone := _gone(site, one):
             raise NotFound(
                 f"{name} cannot be given back",
                 why=f"{len(gone)} of its contents are gone: collected, or erased."
@@ -286,19 +289,63 @@ def _removed_run(site: Site, ref: str) -> RunDetail:
 
 def can_undo(site: Site, found: Removable) -> bool:
     """Whether it was removed, and everything that it needs is still there."""
-    return found.deletion is not None and not absent(site.vault, _roots(site, found))
+    return found.deletion is not None and not _gone(site, found)
 
 
-def _roots(site: Site, found: VersionSummary | RunSummary) -> Iterator[Root]:
-    """What a version or run needs to be whole."""
-    if isinstance(found, RunDetail):
-        for said in (found.opened, found.sealed):
-            if said is not None:
-                yield from references(said)
-        return
-    if not isinstance(found, VersionSummary):
-        return
-    data = site.vault.logs.read(versions_log(found.artifact), found.number)
-    record = None if data is None else decode_entry(data).record
-    if record is not None:
-        yield from references(record)
+def _gone(site: Site, found: Removable) -> set[Digest]:
+    """What it needs and is not there."""
+    needs = _belongings(site, found)
+    gone = absent(site.vault, needs.own)
+    if needs.read:
+        gone |= absent(site.vault, needs.read) - erased(site.vault)
+    return gone
+
+
+class _Belongings(NamedTuple):
+    """What a version or run needs to be whole.
+
+    Attributes:
+        own: What it refers to itself.
+        read: What versions refer to that a run has read and that were removed: it keeps them. Some
+            of it may have been erased since.
+    """
+
+    own: tuple[Root, ...]
+    read: tuple[Root, ...] = ()
+
+
+_NOTHING = _Belongings(())
+
+
+def _belongings(site: Site, found: VersionSummary | RunSummary) -> _Belongings:
+    if isinstance(found, VersionSummary):
+        return _Belongings(tuple(_of_version(site, found)))
+    own: list[Root] = []
+    uses: tuple[Digest, ...] = ()
+    for entry in entries_of_run(site.vault.logs, found.run):
+        if entry.record is not None:
+            own += references(entry.record)
+        if isinstance(entry.record, RunSealed):
+            uses = entry.record.uses
+    used = version_questions.versions_by_record(site.index, list(uses)).values()
+    removed = [version for version in used if version.deletion is not None]
+    read = [root for version in removed for root in _of_version(site, version)]
+    if read:
+        gone = erased(site.vault)
+        read = [root for root in read if root.digest not in gone]
+        if site.vault.outbox is not None:  # a clone may never have had it; its home has
+            read = [root for root in read if not absent(site.vault, [root]) - gone]
+    return _Belongings(tuple(own), tuple(read))
+
+
+def _of_version(site: Site, version: VersionSummary) -> Iterator[Root]:
+    """What a version refers to, and its cards, but for those that were erased."""
+    gone = erased(site.vault)
+    for entry in entries_of_version(
+        site.vault.logs, version.artifact, version.number, version.record
+    ):
+        if entry.record is None:
+            continue
+        for root in references(entry.record):
+            if isinstance(entry.record, Version) or root.digest not in gone:
+                yield root

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from thence.errors import Conflict, InvalidInput, NotFound
+from thence.index.views import VersionDetail
+from thence.model.ids import Digest
+from thence.model.names import ArtifactName
+from thence.model.records import Erasure, VersionEdit
 from thence.project import Project
+from thence.vault.erase import carry_out
+from thence.vault.logs import ERASURES, edits_log
+from thence.vault.pack import pack_key, parse_pack_key
+from thence.vault.vault import Vault
 
 
 @pytest.fixture
@@ -123,3 +131,120 @@ def test_a_run_is_removed_and_comes_back(project: Project) -> None:
     assert removal.used_by == ()
     project.undo_removal([run])
     assert project.find_run("run:last").deletion is None
+
+
+CARD = b"# What the third one is"
+
+
+def card_of(project: Project, ref: str, text: bytes = CARD) -> None:
+    """Give a version a card, in a pack of its own."""
+    vault = project.site.vault
+    with vault.writer(lanes=1) as writer:
+        card = writer.put_bytes(text).digest
+    version = shown(project, ref).record
+    edit = VersionEdit(version=version, card=card)
+    log = edits_log(ArtifactName("data"))
+    vault.append(log, edit, by="ann", session=writer.session)
+    writer.session.release()
+
+
+def shown(project: Project, ref: str) -> VersionDetail:
+    found = project.show(ref)
+    assert isinstance(found, VersionDetail)
+    return found
+
+
+def packs(project: Project) -> set[bytes]:
+    keys = (info.key for info in project.site.vault.store.list("packs/"))
+    return {pack for key in keys if (pack := parse_pack_key(key)) is not None}
+
+
+def delete(project: Project, gone: set[bytes]) -> Vault:
+    """Delete packs; the project as somebody sees it who never saw it."""
+    for pack in gone:
+        project.site.vault.store.delete(pack_key(pack))
+    project.site.vault.directory.forget()
+    return Vault(project.site.vault.store, project.site.vault.cache / "fresh")
+
+
+def test_undo_takes_everything_out_of_packs_that_are_about_to_go(project: Project) -> None:
+    """A collector has read the entries before, and deletes right after."""
+    card_of(project, "data@v3")
+    remove(project, "data@v3")
+    going = packs(project)
+    project.site.vault.condemned.put(going, by="a collection")
+    project.undo_removal(["data@v3"])
+    fresh = delete(project, going)
+    assert fresh.content.read(Digest.of(CARD)) == CARD
+    assert project.load("data@v3") == "three"
+
+
+def test_undo_without_a_card_is_refused(project: Project) -> None:
+    before = packs(project)
+    card_of(project, "data@v3")
+    remove(project, "data@v3")
+    assert project.can_undo(project.show("data@v3"))
+    delete(project, packs(project) - before)
+    assert not project.can_undo(project.show("data@v3"))
+    with pytest.raises(NotFound, match="cannot be given back"):
+        project.undo_removal(["data@v3"])
+
+
+def test_a_card_that_was_erased_is_no_reason_against_an_undo(project: Project) -> None:
+    card_of(project, "data@v3")
+    remove(project, "data@v3")
+    vault = project.site.vault
+    vault.append(ERASURES, Erasure(contents=(Digest.of(CARD),), reason="names"), by="eve")
+    carry_out(vault)
+    project.undo_removal(["data@v3"])
+    assert project.load("data@v3") == "three"
+
+
+def removed_run(project: Project) -> str:
+    """A run that was removed, and before it what it had read."""
+    card_of(project, "data@v3")
+    with project.run(name="first") as session:
+        project.load("data@v3")
+        project.save("made", "result")
+    run = f"run:{session.run}"
+    remove(project, "data@v3", run, force=True)
+    return run
+
+
+def test_a_run_comes_back_with_what_it_has_read(project: Project) -> None:
+    run = removed_run(project)
+    tree = shown(project, "data@v3").tree
+    going = packs(project)
+    project.site.vault.condemned.put(going, by="a collection")
+    project.undo_removal([run])
+    fresh = delete(project, going)
+    assert not fresh.content.missing([tree, Digest.of(CARD)])
+
+
+def test_a_run_whose_input_is_gone_is_not_given_back(project: Project) -> None:
+    before = packs(project)
+    card_of(project, "data@v3")
+    gone = packs(project) - before
+    run = removed_run(project)
+    assert project.can_undo(project.find_run(run))
+    delete(project, gone)
+    assert not project.can_undo(project.find_run(run))
+    with pytest.raises(NotFound, match="cannot be given back"):
+        project.undo_removal([run])
+
+
+def test_an_input_that_was_erased_is_no_reason_against_an_undo(project: Project) -> None:
+    run = removed_run(project)
+    tree = shown(project, "data@v3").tree
+    vault = project.site.vault
+    listed = vault.content.read(tree)
+    wanted = next(
+        Digest.of(data)
+        for data in (b"three", b'"three"', b"three\n")
+        if Digest.of(data).hex.encode() in listed
+    )
+    vault.append(ERASURES, Erasure(contents=(wanted,), reason="names"), by="eve")
+    carry_out(vault)
+    assert project.can_undo(project.find_run(run))
+    project.undo_removal([run])
+    assert project.find_run(run).deletion is None
