@@ -6,6 +6,7 @@ from typing import NamedTuple
 from thence.execution.removing import Removal
 from thence.execution.retention import Policy, expire, expired
 from thence.execution.site import Site
+from thence.execution.spool import spools
 from thence.model.progress import Progress, silent
 from thence.vault.gc import GRACE, Collected, collect
 
@@ -59,6 +60,8 @@ def collect_site(
         grace_s=grace.total_seconds(),
         dry_run=dry_run,
         without=records if dry_run else (),
+        # In a folder they give no sign of life, and those that died wait to be sealed.
+        going=[spool.run for spool in spools(site.local)],
         progress=progress,
     )
     return Collection(gone, collected)

@@ -9,10 +9,11 @@ condemned after the entry is there.
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from datetime import timedelta
+from operator import add
 from typing import NamedTuple
 
 from thence.errors import DataDamaged, InvalidInput
-from thence.model.ids import Digest
+from thence.model.ids import Digest, RunId
 from thence.model.progress import Progress, silent
 from thence.store.base import ObjectInfo
 from thence.vault.condemned import Condemned
@@ -84,6 +85,7 @@ def collect(
     waste: float = 0.5,
     dry_run: bool = False,
     without: Collection[Digest] = (),
+    going: Collection[RunId] = (),
     progress: Progress = silent,
 ) -> Collected:
     """Delete what nothing needs any more, and condemn what will be deleted the next time.
@@ -98,6 +100,7 @@ def collect(
         waste: Packs of which a larger part is not needed are packed anew.
         dry_run: Only find out.
         without: Records of versions that are taken for removed; for a dry run.
+        going: Runs that are not over, though they may have given no sign of life for long.
         progress: Is told entries and ids so far.
 
     Raises:
@@ -121,17 +124,18 @@ def collect(
     with alone(vault.store) if at_once and not dry_run else nullcontext():
         if not dry_run:
             vault.guard()
-        options = _Options(by, grace_s, waste, frozenset(without), dry_run)
+        options = _Options(by, grace_s, waste, frozenset(without), frozenset(going), dry_run)
         collection = _Collection(vault, options, progress)
         done = collection.run()
         if at_once and not dry_run and done.condemned_packs:
             again = collection.run()
-            done = done._replace(
+            # What there is now is what the second found; what went, did so in one of both.
+            done = again._replace(
                 deleted_packs=done.deleted_packs + again.deleted_packs,
                 deleted_bytes=done.deleted_bytes + again.deleted_bytes,
-                condemned_packs=again.condemned_packs,
-                condemned_bytes=again.condemned_bytes,
                 copied_bytes=done.copied_bytes + again.copied_bytes,
+                dead=done.dead,
+                swept=Swept(*map(add, done.swept, again.swept)),
             )
     return done
 
@@ -163,6 +167,7 @@ class _Options(NamedTuple):
     grace_s: float
     waste: float
     without: frozenset[Digest]
+    going: frozenset[RunId]
     dry_run: bool
 
 
@@ -173,6 +178,7 @@ class _Collection:
         self._grace_s = options.grace_s
         self._waste = options.waste
         self._without = options.without
+        self._going = options.going
         self._dry_run = options.dry_run
         self._progress = progress
 
@@ -246,6 +252,7 @@ class _Collection:
             vault,
             now_s=now_s,
             without=self._without,
+            going=self._going,
             progress=lambda count: self._progress(count, 0),
         )
         for refusal in live.refusals:

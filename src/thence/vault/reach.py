@@ -142,6 +142,7 @@ def live_roots(
     *,
     now_s: float,
     without: Collection[Digest] = (),
+    going: Collection[RunId] = (),
     progress: Callable[[int], None] = lambda entries: None,
 ) -> Live:
     """What the entries of all logs, and of the outbox of a clone, refer to.
@@ -150,13 +151,14 @@ def live_roots(
         vault: Of which project.
         now_s: The time, by the clock of the store; a run that gave no sign for 7 days is not open.
         without: Records of versions that are taken for removed.
+        going: Runs that are not over, as is known otherwise.
         progress: Is told entries read so far.
 
     Raises:
         StorageError: The store failed.
         Denied: It may not be read.
     """
-    return _Roots(vault, now_s, without, progress).gather()
+    return _Roots(vault, now_s, without, going, progress).gather()
 
 
 class _Roots:
@@ -165,10 +167,12 @@ class _Roots:
         vault: Vault,
         now_s: float,
         without: Collection[Digest],
+        going: Collection[RunId],
         progress: Callable[[int], None],
     ) -> None:
         self._vault = vault
         self._without = frozenset(without)
+        self._going = frozenset(map(str, going))
         self._now_s = now_s
         self._progress = progress
         self._roots: dict[Root, str] = {}
@@ -329,7 +333,10 @@ class _Roots:
         for info in self._vault.store.list("runs/"):
             if (match := _SEGMENT.match(info.key)) and (run := found.get(match.group(1))):
                 run.last_s = max(run.last_s, info.modified_s)
-        return {key: run for key, run in found.items() if run.last_s > self._now_s - SILENCE_S}
+        since_s = self._now_s - SILENCE_S
+        return {
+            key: run for key, run in found.items() if run.last_s > since_s or key in self._going
+        }
 
     def _is_removed(self, key: Digest | str, first_open_s: float | None) -> bool:
         """Whether it is, without the removals that came after a run that is open began."""

@@ -192,6 +192,9 @@ def test_an_open_run_holds_on_to_what_was_removed_since(
     house.collect()
     assert house.has(data)
     house.now_s += 8 * DAY  # no sign of life
+    assert house.collect(going=[run]).open_runs == 1
+    house.now_s += 2 * DAY
+    assert house.collect(going=[run]).deleted_packs == 0
     house.collect()
     house.now_s += 2 * DAY
     assert house.collect().deleted_packs == 1
@@ -336,6 +339,9 @@ def test_without_grace_it_is_done_at_once_and_alone(
     session.release()
     done = collect(vault, by="ann", grace_s=0.0)
     assert (done.deleted_packs, done.condemned_packs) == (1, 0)
+    assert (done.waiting_packs, done.young_bytes, done.kept_bytes) == (0, 0, 0)
+    assert [one.contents for one in done.dead] == [1]
+    assert done.live_contents == 2
     assert member.read("data") == b"live"
     assert share(MemoryStore()) is None
 
