@@ -58,6 +58,8 @@ _TAIL_GUESS = 128 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 _DROP_BEHIND = 32 * 1024 * 1024
 _STALE_S = 3600
+# Importing numpy takes 130 ms; from here on sorting takes longer without it, and more memory.
+_MANY_ENTRIES = 200_000
 # Every system takes so many parts in one call.
 _AT_ONCE = 512
 _PACK_KEY = re.compile(r"packs/[0-9a-f]{2}/[0-9a-f]{64}")
@@ -213,6 +215,17 @@ def _damaged(key: str, why: str) -> DataDamaged:
     return DataDamaged(f"a damaged pack: {key}", why=why, about=key)
 
 
+def _sorted(entries: bytearray) -> Bytes:
+    """Entries in order; so many that numpy is worth its import are sorted where they are."""
+    if len(entries) >= _MANY_ENTRIES * ENTRY_SIZE:
+        import numpy as np
+
+        np.frombuffer(entries, f"S{ENTRY_SIZE}").sort()
+        return entries
+    data = bytes(entries)
+    return b"".join(sorted([data[at : at + ENTRY_SIZE] for at in range(0, len(data), ENTRY_SIZE)]))
+
+
 def _write_all(file: int, parts: list[Bytes]) -> None:
     """Write parts without putting them together in memory first: 0.2 s of each GiB (measured)."""
     for start in range(0, len(parts), _AT_ONCE):
@@ -244,7 +257,7 @@ class PackBuilder:
         self._staging = staging
         self._sync = sync
         self._nonce = nonce
-        self._entries: list[bytes] = []
+        self._entries = bytearray()
         self._parts: list[Bytes] = []
         self._in_memory = 0
         self._file: int | None = None
@@ -265,8 +278,7 @@ class PackBuilder:
     @property
     def pack_bytes(self) -> int:
         """How large the pack would be if it were closed now."""
-        directory = HEADER.size + ENTRY_SIZE * len(self._entries)
-        return self.size_bytes + directory + TRAILER.size
+        return self.size_bytes + HEADER.size + len(self._entries) + TRAILER.size
 
     def add_block(self, data: Bytes) -> int:
         """Append a block and return its offset; `add_entry` says what is in it.
@@ -285,7 +297,7 @@ class PackBuilder:
 
     def add_entry(self, entry: DirectoryEntry) -> None:
         """Put an id into the directory."""
-        self._entries.append(ENTRY.pack(*entry))
+        self._entries += ENTRY.pack(*entry)
 
     def add_stored(self, data: Bytes, codec: Codec, members: Iterable[Member]) -> None:
         """Append a block and put its ids into the directory.
@@ -294,10 +306,12 @@ class PackBuilder:
         """
         offset = self.add_block(data)
         stored_length = len(data)
-        self._entries += [
-            ENTRY.pack(wanted, offset, raw_length, stored_length, inner, kind, codec)
-            for wanted, kind, raw_length, inner in members
-        ]
+        self._entries += b"".join(
+            [
+                ENTRY.pack(wanted, offset, raw_length, stored_length, inner, kind, codec)
+                for wanted, kind, raw_length, inner in members
+            ]
+        )
 
     def settle(self) -> None:
         """From here on the memory of what was added may be used again."""
@@ -335,8 +349,9 @@ class PackBuilder:
             StorageError: It could not be written.
             Denied: The store may not be written to.
         """
-        self._entries.sort()
-        directory = HEADER.pack(self._nonce, len(self._entries)) + b"".join(self._entries)
+        head = HEADER.pack(self._nonce, len(self._entries) // ENTRY_SIZE)
+        directory = b"".join((head, _sorted(self._entries)))
+        self._entries = bytearray()
         pack_id = sha256(directory).digest()
         self._parts += [directory, TRAILER.pack(len(directory), pack_id, FORMAT, MAGIC)]
         key = pack_key(pack_id)

@@ -325,6 +325,26 @@ def test_a_large_pack_is_the_same_as_a_small_one(
     assert list((tmp_path / "staging").glob("*")) == []
 
 
+def test_a_directory_of_many_entries_is_sorted_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where entries share their first bytes, or end in zeros."""
+    published = []
+    for many in (10**9, 0):
+        monkeypatch.setattr("thence.vault.pack._MANY_ENTRIES", many)
+        builder = filled(tmp_path)
+        for number in range(300):
+            wanted = bytes([255 * (number % 2), *bytes(30), number % 256])
+            builder.add_entry(
+                DirectoryEntry(wanted, number << 20, 1, 1, 0, BlockKind.WHOLE, Codec.RAW)
+            )
+        published.append(builder.publish(MemoryStore()))
+    assert published[0] == published[1]
+    found = [entry.id for entry in entries_of(published[0].directory)]
+    assert found == sorted(found)
+    assert len(found) == 301
+
+
 def test_a_directory_longer_than_the_first_read(store: MemoryStore, tmp_path: Path) -> None:
     builder = PackBuilder(tmp_path, NONCE)
     builder.add_block(b"x")
