@@ -7,6 +7,7 @@ the disk but for some room: less than the command needs. A line of JSON at the e
 the disk was full, or what was wrong, or why no small disk can be had.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -25,13 +26,18 @@ from fault_stage import Ack
 from kill_driver import Job as KillJob
 from kill_driver import Theatre, in_child
 
-from thence.errors import ThenceError
+from thence.errors import DataDamaged, NotFound, ThenceError
 from thence.formats import registry
 
 __all__ = ["Job"]
 
 _PAGE = 4096
 _MIB = 1 << 20
+# What was asked to go, and what is damaged from the beginning.
+_EXCUSED: dict[str, tuple[type[ThenceError], ...]] = {
+    "erase": (NotFound,),
+    "repair": (DataDamaged,),
+}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +86,13 @@ def attempt(theatre: Theatre) -> list[str]:
     # Nothing that was there is out of reach, although nothing can be written.
     project = theatre.stage.open()
     for version in project.history("data"):
+        if version.deletion is not None:
+            continue
         assert project.files(version.ref)
         for entry in project.files(version.ref):
             assert entry.digest is not None
-            project.site.vault.content.read(entry.digest)
+            with contextlib.suppress(*_EXCUSED.get(theatre.job.command, ())):
+                project.site.vault.content.read(entry.digest)
     assert project.load("notes") == "notes\n"
     theatre.stage.close()
     return told
@@ -113,7 +122,8 @@ def perform(job: Job, disk: Path) -> dict[str, Any]:
 
         def afterwards() -> None:
             told: list[Ack] = theatre.acknowledged()
-            prove(theatre.stage, theatre.caches(), ids=theatre.ids, acks=told)
+            damaged = job.command == "repair"
+            prove(theatre.stage, theatre.caches(), ids=theatre.ids, acks=told, damaged=damaged)
             theatre.act()
             everything = told + theatre.acknowledged()
             found = prove(theatre.stage, theatre.caches(), ids=theatre.ids, acks=everything)
