@@ -315,6 +315,9 @@ def erase(
 def lift(site: Site, digests: Sequence[str], *, reason: str) -> list[Digest]:
     """Let contents that were erased be kept again, if somebody saves them.
 
+    So may the lists of files that were erased together with them: they name nothing that is still
+    erased, once they can be saved again.
+
     Raises:
         InvalidInput: A digest cannot be read, it is not erased, or there is no reason.
         StorageError: The store failed.
@@ -328,6 +331,16 @@ def lift(site: Site, digests: Sequence[str], *, reason: str) -> list[Digest]:
     said = " ".join(reason.split())
     if not said:
         raise InvalidInput("a reason is needed", hint='Say it: --reason "it was a mistake"')
-    record = ErasureLifted(contents=tuple(wanted), reason=said)
+    lists = [tree for tree in _trees_erased_with(site, set(wanted)) if tree in known]
+    record = ErasureLifted(contents=tuple(dict.fromkeys((*wanted, *lists))), reason=said)
     site.ingest(site.vault.append(ERASURES, record, by=site.author))
     return wanted
+
+
+def _trees_erased_with(site: Site, contents: set[Digest]) -> Iterator[Digest]:
+    for entry in site.vault.logs.records(ERASURES):
+        erasure = entry.record
+        if isinstance(erasure, Erasure) and not contents.isdisjoint(erasure.contents):
+            known = version_questions.versions_by_record(site.index, list(erasure.versions))
+            for version in known.values():
+                yield version.tree
