@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from thence.model.records import Record, decode_entry, encode_entry
+from thence.vault.erasures import erased
 from thence.vault.journal import Announced
 from thence.vault.logs import Appended
 from thence.vault.parallel import ahead
@@ -52,7 +53,7 @@ def append_once(
         # The outbox is on this machine: nothing is on its way that could arrive later.
         if (found := _find_entry(vault, log, entry_id)) is not None:
             return found
-        naming.before(references(record))
+        naming.before(references(record), spare=lambda: erased(vault))
         appended = vault.logs.append_bytes(log, entry, data, since=vault.logs.tail(log))
         naming.after()
         return appended
@@ -61,7 +62,7 @@ def append_once(
         steps.append(naming.look)
     for _ in ahead(lambda step: step(), steps, at_once=2 if vault.remote else 1):
         pass
-    naming.before(references(record))
+    naming.before(references(record), spare=lambda: erased(vault))
     appended = vault.numbered.append_bytes(log, entry, data, since=0)
     naming.after()
     if (there := vault.numbered.read(log, appended.number)) is None or there == data:

@@ -117,7 +117,7 @@ class _Mirroring:
             self._named = {}
             copied, done = self._with_their_content(found, whole, _after(total, progress))
             total = total.plus(done)
-            naming.before(self._named)
+            naming.before(self._named, spare=self._erased)
             self._write(copied)
             naming.after()
             total = total._replace(entries=total.entries + len(copied))
@@ -146,6 +146,9 @@ class _Mirroring:
                 if span and number > span.after and isinstance(entry.record, Tombstone):
                     self._ranks[log] = -1
         return removals
+
+    def _erased(self) -> frozenset[Digest]:
+        return erased(self._source) | erased(self._target)
 
     def _used_by_runs(self, removals: Removals) -> set[Digest]:
         """Removed versions that runs have read which are copied too: they cannot go without."""

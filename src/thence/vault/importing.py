@@ -116,7 +116,7 @@ def import_versions(
     done, roots = _copy_content(
         source, target, ordered, [*run_entries.values(), *edits.values()], progress
     )
-    naming.before(roots)
+    naming.before(roots, spare=lambda: erased(source) | erased(target))
     appended: list[Appended] = []
     moved: list[RunId] = []
     for run, entries in run_entries.items():

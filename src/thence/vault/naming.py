@@ -6,10 +6,11 @@ there before its packs were condemned, or if who appends it looks at what is con
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from thence.errors import Conflict, DataDamaged, NotFound
+from thence.model.ids import Digest
 from thence.vault.condemned import Condemned
 from thence.vault.references import Root
 from thence.vault.session import Moment, Session, share
@@ -48,6 +49,7 @@ class Naming:
         self._records: tuple[Condemned, ...] | None = None
         self._looked: Moment | None = None
         self._roots: tuple[Root, ...] = ()
+        self._spare: Callable[[], Collection[Digest]] = tuple
 
     def look(self) -> None:
         """See which packs are condemned.
@@ -60,16 +62,24 @@ class Naming:
         self._looked = self._now()
         self._records = self._vault.condemned.read()
 
-    def before(self, roots: Iterable[Root]) -> None:
+    def before(
+        self, roots: Iterable[Root], *, spare: Callable[[], Collection[Digest]] = tuple
+    ) -> None:
         """See that all of this is there and will stay; may be called again with other roots.
+
+        Args:
+            roots: What is about to get a name.
+            spare: Tells, where somebody must look, which contents are neither missed nor refused:
+                they were erased, and the entries are of before, or of a run that has read them.
 
         Raises:
             Conflict: Something of it was collected meanwhile; it must be put again.
             DataDamaged: Something of it is missing, or damaged.
             StorageError: The store failed.
-            Denied: It may not be written to.
+            Denied: Something of it was erased, or the store may not be written to.
         """
         self._roots = tuple(roots)
+        self._spare = spare
         if not self._roots:
             return
         if self._here is None:
@@ -123,7 +133,7 @@ class Naming:
 
         condemned = frozenset[bytes]().union(*(one.packs for one in records))
         try:
-            copied = secure(self._vault, self._roots, avoid=condemned)
+            copied = secure(self._vault, self._roots, avoid=condemned, spare=self._spare())
         except NotFound as error:
             if self._has_session:
                 raise Conflict(

@@ -202,7 +202,7 @@ class _Push:
             for start in range(0, len(announced), _ANNOUNCED_AT_ONCE)
         ]
         at_once(lambda write: write(), [*hints, naming.look], self._home)
-        naming.before(found.roots)
+        naming.before(found.roots, spare=self._erased)
         try:
             self._append_all(queues)
             naming.after()
@@ -210,7 +210,7 @@ class _Push:
             # It took so long that some of it was collected before the entries came; it is here.
             again = self._home.naming(self._home.session())
             self._send_content(found.roots)
-            again.before(found.roots)
+            again.before(found.roots, spare=self._erased)
 
     def _send_content(self, roots: Iterable[Root]) -> Transferred:
         so_far = self._sent
@@ -221,8 +221,11 @@ class _Push:
             progress=lambda contents, size: self._progress(
                 so_far.contents + contents, so_far.size_bytes + size
             ),
-            without=erased(self._clone) | erased(self._home),
+            without=self._erased(),
         )
+
+    def _erased(self) -> frozenset[Digest]:
+        return erased(self._clone) | erased(self._home)
 
     def _append_all(self, queues: list[_Queue]) -> None:
         queues.sort(key=lambda queue: queue.rank)

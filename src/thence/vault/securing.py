@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from thence.errors import ThenceError
+from thence.model.ids import Digest
 from thence.vault.directory import Location
-from thence.vault.erasures import erased, refusal_of
+from thence.vault.erasures import refusal_of
 from thence.vault.pack import BlockKind
-from thence.vault.references import Root, RootKind
+from thence.vault.references import Root
 from thence.vault.repack import copy
 from thence.vault.walk import Seen, Walk
 
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["secure"]
 
 
-def secure(vault: "Vault", roots: Iterable[Root], *, avoid: Collection[bytes]) -> int:
+def secure(
+    vault: "Vault",
+    roots: Iterable[Root],
+    *,
+    avoid: Collection[bytes],
+    spare: Collection[Digest] = (),
+) -> int:
     """See that everything that the roots are made of is in packs that stay.
 
     Args:
         vault: Where.
         roots: What is about to get a name.
         avoid: Packs that are condemned; what lies only there is copied.
+        spare: Contents that are neither missed nor refused: they were erased.
 
     Returns:
         How many ids were copied.
@@ -36,12 +44,8 @@ def secure(vault: "Vault", roots: Iterable[Root], *, avoid: Collection[bytes]) -
     """
     directory = vault.directory
     directory.refresh()
-    roots = tuple(roots)
     refuse = refusal_of(vault)
-    # A run that has read something that was erased since must end all the same.
-    spared = set[bytes]()
-    if any(root.kind is RootKind.FILES for root in roots):
-        spared = {digest.raw for digest in erased(vault)}
+    spared = {digest.raw for digest in spare}
     known: set[bytes] = set()
     moving: list[Location] = []
 

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from thence.model.ids import Digest
-from thence.model.records import Record
+from thence.model.records import Record, RunRestored, RunSealed
 from thence.store.base import Store
 from thence.vault.checkpoints import Checkpoints
 from thence.vault.condemned import CondemnedPacks
 from thence.vault.content import Content
 from thence.vault.directory import Directory
-from thence.vault.erasures import refusal_of, why_absent
+from thence.vault.erasures import erased, refusal_of, why_absent
 from thence.vault.hints import write_hint
 from thence.vault.journal import Announced, Journal
 from thence.vault.logs import Appended, Logs
@@ -113,7 +113,7 @@ class Vault:
         self.directory.refresh()
         writer = self.copier(session=begun[0], lanes=lanes)
         # Whoever erases has condemned packs; on a folder it costs nothing to look.
-        if begun[0].number or not self.remote:
+        if (begun[0].number or not self.remote) and erased(self):
             writer.refuse = self.refusal()
         return writer
 
@@ -230,7 +230,10 @@ class Vault:
         def choose(tail: int) -> Record | None:
             record = decide if isinstance(decide, Record) else decide(tail)
             if record is not None:
-                naming.before((*references(record), *also))
+                # A run that has read what was erased since must end, and come back, all the same.
+                is_run = isinstance(record, RunSealed | RunRestored)
+                spare = (lambda: erased(self)) if is_run else tuple
+                naming.before((*references(record), *also), spare=spare)
             return record
 
         entry_id = self.new_id()
