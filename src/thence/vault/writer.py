@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import chain
 from pathlib import Path
 from queue import Empty, LifoQueue
@@ -119,7 +119,7 @@ class Writer:
         self.new_bytes = 0
         self.on_read: Callable[[int], None] = lambda size: None
         # May raise for a content that must not come back, by its id.
-        self.refuse: Callable[[bytes], None] = lambda wanted: None
+        self.refuse: Callable[[bytes], None] | None = None
         self.on_recipe: Callable[[bytes, bytes], None] = lambda digest, node: None
 
     def __enter__(self) -> Self:
@@ -283,7 +283,8 @@ class Writer:
 
     def _is_new(self, lane: Lane, wanted: bytes) -> bool:
         """True for exactly one caller, and only where no pack has it."""
-        self.refuse(wanted)
+        if self.refuse is not None:
+            self.refuse(wanted)
         if not self._claims(lane, wanted):
             return False
         return not self._relies_on(wanted)
@@ -348,6 +349,9 @@ class Writer:
         """Put what a file holds; None where that is not as long as it should be."""
         size = facts.st_size
         if size > SMALL:
+            if self.refuse is not None:
+                # Not a chunk of what was erased may get into a pack: it is known before, not after.
+                self.refuse(_digest_of(descriptor))
             return self._put_stretches(lane, of_file(descriptor, facts, lane.buffers), size)
         data = os.read(descriptor, size + 1)
         # A short read is not the end of a file on every file system.
@@ -361,6 +365,8 @@ class Writer:
     def _put_bytes(self, lane: Lane, data: Bytes) -> ContentInfo:
         if len(data) <= SMALL:
             return self._put_small(lane, bytes(data))
+        if self.refuse is not None:
+            self.refuse(sha256(data).digest())
         return self._put_stretches(lane, of_bytes(data))
 
     def _put_pieces(self, lane: Lane, pieces: Iterator[Bytes]) -> ContentInfo:
@@ -475,3 +481,11 @@ class Writer:
             self._waiting.append(_Block(bytes(stored), codec, members))
         else:
             lane.add_stored(stored, codec, members)
+
+
+def _digest_of(descriptor: int) -> bytes:
+    """The digest of what a file holds; its position stays at the beginning."""
+    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+        found = file_digest(file, "sha256").digest()
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return found

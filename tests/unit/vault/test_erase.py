@@ -454,3 +454,18 @@ def test_what_runs_published_is_listed_once_however_many_were_erased(team: Team)
     assert list(objects(team.home, "runs/")) == [f"runs/{runs[1]}/pulse"]
     listed = [one.key for one in trace.operations if one.name == "list"]
     assert [key for key in listed if key.startswith("runs/")] == ["runs/"]
+
+
+def test_not_a_chunk_of_what_was_erased_comes_back(team: Team, tmp_path: Path) -> None:
+    home = team.at_home()
+    home.save("large", LARGE)
+    erase(home, LARGE)
+    path = tmp_path / "large"
+    path.write_bytes(LARGE)
+    with home.vault.writer() as writer:
+        with pytest.raises(Denied, match="must not come back"):
+            writer.put_file(path)
+        with pytest.raises(Denied, match="must not come back"):
+            writer.put_bytes(LARGE)
+        writer.put_bytes(b"other")
+    assert MARK not in everything(team.home, tmp_path)
