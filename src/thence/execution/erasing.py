@@ -1,6 +1,7 @@
 """Erasing versions, paths in them, runs and contents: what it means, and doing it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from thence.errors import Conflict, InvalidInput, NotFound
@@ -23,7 +24,7 @@ from thence.vault import tree
 from thence.vault.checkout import select
 from thence.vault.erase import CarriedOut, carry_out
 from thence.vault.erasures import ErasedBy, erasures
-from thence.vault.holders import Holder, contents_of, holders
+from thence.vault.holders import Held, Holder, contents_of, holders
 from thence.vault.logs import ERASURES, edits_log, run_log, versions_log
 from thence.vault.references import Root, RootKind, references, roots_of
 
@@ -69,6 +70,8 @@ class ErasurePlan(NamedTuple):
         tombstones: Versions and runs that are removed with it: logs and records.
         versions: Digests of the version records that it is about.
         runs: The runs that it is about.
+        readers: All runs that have read one of the versions.
+        read: How far the logs were read to find who else has it.
     """
 
     refs: tuple[str, ...]
@@ -80,6 +83,8 @@ class ErasurePlan(NamedTuple):
     tombstones: tuple[tuple[str, Digest | RunId], ...]
     versions: tuple[Digest, ...]
     runs: tuple[RunId, ...]
+    readers: frozenset[RunId] = frozenset()
+    read: Mapping[tuple[str, bool], int] = MappingProxyType({})
 
 
 class Erased(NamedTuple):
@@ -125,7 +130,8 @@ def plan(
     targets += [_of_content(site, text, known) for text in contents]
     wanted = frozenset[Digest]().union(*(one.own for one in targets)) - {_EMPTY}
     new = {digest for digest in wanted if digest not in known}
-    others = _others(holders(site.vault, new, progress=progress), targets) if new else {}
+    held = holders(site.vault, new, progress=progress) if new else Held({}, {})
+    others = _others(held.holders, targets)
     if not everywhere:
         asked = frozenset[Digest]().union(*(one.own for one in targets if not one.alone))
         spared = {digest for digest in new if digest in others and digest not in asked}
@@ -151,6 +157,13 @@ def plan(
         tuple(dict.fromkeys(whole)),
         tuple(dict.fromkeys(one.record for one in targets if one.record is not None)),
         tuple(dict.fromkeys(one.run for one in targets if one.run is not None)),
+        frozenset(
+            run
+            for one in targets
+            if one.record is not None
+            for run in run_questions.runs_that_read(site.index, one.record)
+        ),
+        held.read,
     )
 
 
@@ -282,14 +295,10 @@ def erase(
             why="Whoever asks for what is gone is told who erased it, when and why.",
             hint='Say it: --reason "names of patients"',
         )
-    if wanted.shared and not everywhere:
-        names = ", ".join(wanted.shared[:5])
-        more = f" and {len(wanted.shared) - 5} more" if len(wanted.shared) > 5 else ""
-        raise Conflict(
-            "others have some of what is to be erased",
-            why=f"It is also in {names}{more}, and would be gone there too.",
-            hint="Look at it: --dry-run. To erase it there as well: --everywhere",
-        )
+    if not everywhere:
+        _refuse_shared(wanted.shared)
+        if not wanted.done:
+            _refuse_shared(_newcomers(site, wanted))
     if not wanted.done:
         # The tombstones first: whoever hears of one hears why.
         for log, name in wanted.tombstones:
@@ -310,6 +319,37 @@ def erase(
     done = carry_out(site.vault, by=site.author, progress=progress)
     site.refresh()
     return Erased(len(wanted.contents), done, site.vault.outbox is not None)
+
+
+def _refuse_shared(shared: Sequence[str]) -> None:
+    if shared:
+        names = ", ".join(shared[:5])
+        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+        raise Conflict(
+            "others have some of what is to be erased",
+            why=f"It is also in {names}{more}, and would be gone there too.",
+            hint="Look at it: --dry-run. To erase it there as well: --everywhere",
+        )
+
+
+def _newcomers(site: Site, wanted: ErasurePlan) -> list[str]:
+    """Who came to have some of it after the plan was made: a person may have read it for long."""
+    site.refresh()
+    found = holders(site.vault, wanted.contents, since=wanted.read).holders
+    new = dict.fromkeys(
+        one
+        for some in found.values()
+        for one in some
+        if one.record not in wanted.versions and one.run not in wanted.runs
+    )
+    versions = version_questions.versions_by_record(
+        site.index, [one.record for one in new if one.record is not None]
+    )
+    names = [versions[one.record].ref if one.record in versions else one.name for one in new]
+    for record in wanted.versions:
+        runs = run_questions.runs_that_read(site.index, record)
+        names += [run.short for run in runs if run not in {*wanted.readers, *wanted.runs}]
+    return list(dict.fromkeys(names))
 
 
 def lift(site: Site, digests: Sequence[str], *, reason: str) -> list[Digest]:

@@ -1,26 +1,29 @@
 """Who else has some contents: versions and runs that are not removed, by all logs."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import groupby
+from types import MappingProxyType
 from typing import NamedTuple
 
 from thence.errors import NotFound
 from thence.model.ids import Digest, RunId
-from thence.model.numbers import label
+from thence.model.numbers import is_local, label
 from thence.model.records import (
     ArtifactEdit,
     Entry,
+    Restored,
+    RunRestored,
     RunSealed,
     Version,
     VersionEdit,
     decode_entry,
 )
 from thence.vault.references import Root, RootKind, digests_in, references
-from thence.vault.removals import Removals
+from thence.vault.removals import Removals, entries_of
 from thence.vault.vault import Vault
 
-__all__ = ["Holder", "contents_of", "holders"]
+__all__ = ["Held", "Holder", "contents_of", "holders"]
 
 
 class Holder(NamedTuple):
@@ -53,15 +56,34 @@ def contents_of(vault: Vault, root: Root) -> set[Digest]:
     return found
 
 
+class Held(NamedTuple):
+    """Who has contents.
+
+    Attributes:
+        holders: Of each content that anybody has, in the order of the logs.
+        read: How far the logs were read: the last number of each, and of what waits for it.
+    """
+
+    holders: dict[Digest, list[Holder]]
+    read: Mapping[tuple[str, bool], int]
+
+
 def holders(
     vault: Vault,
     wanted: Collection[Digest],
     *,
+    since: Mapping[tuple[str, bool], int] = MappingProxyType({}),
     progress: Callable[[int], None] = lambda entries: None,
-) -> dict[Digest, list[Holder]]:
-    """Of each of these contents, who has it, in the order of the logs.
+) -> Held:
+    """Of each of these contents, who has it.
 
     Every tree and every list of files of the project is read for it.
+
+    Args:
+        vault: Where; what waits in its outbox counts.
+        wanted: The contents.
+        since: Only who came to have it after another look: what that had read.
+        progress: Is told entries read so far.
 
     Raises:
         DataDamaged: An entry, a tree or a list of files cannot be read.
@@ -76,7 +98,13 @@ def holders(
             known[root] = frozenset(contents_of(vault, root) & wanted)
         return known[root]
 
-    read = vault.logs.read_many(vault.logs.all())
+    last = dict(since)
+    places = (
+        (log, number)
+        for log, number in vault.logs.all()
+        if number > since.get((log, is_local(number)), 0)
+    )
+    read = vault.logs.read_many(places)
     count = 0
     names: dict[Digest, str] = {}
     removals = Removals()
@@ -84,6 +112,7 @@ def holders(
     for log, group in groupby(read, key=lambda one: one[0]):
         for _, number, data in group:
             count += 1
+            last[log, is_local(number)] = number
             if data is None:
                 continue
             entry = decode_entry(data)
@@ -92,8 +121,9 @@ def holders(
                 names[entry.digest] = f"{entry.record.artifact}@{label(number)}"
             if (holder := _holder(entry)) is not None:
                 pending.append((holder, entry))
+            if since:
+                pending += _back(vault, log, entry)
         progress(count)
-        del log
     for holder, entry in pending:
         if holder.record in removals or holder.run in removals:
             continue
@@ -102,7 +132,20 @@ def holders(
             named = holder._replace(name=names.get(holder.record, holder.record.short))
         for digest in {one for root in _roots(entry) for one in hits(root)}:
             found.setdefault(digest, []).append(named)
-    return {digest: list(dict.fromkeys(some)) for digest, some in found.items()}
+    return Held({digest: list(dict.fromkeys(some)) for digest, some in found.items()}, last)
+
+
+def _back(vault: Vault, log: str, entry: Entry) -> Iterator[tuple[Holder, Entry]]:
+    """What was removed by the look before, and is there again by this entry."""
+    back: Iterable[Entry] = ()
+    match entry.record:
+        case Restored(version=version):
+            back = entries_of(vault.logs, log, [version])[version]
+        case RunRestored():
+            back = vault.logs.records(log)
+    for one in back:
+        if (holder := _holder(one)) is not None:
+            yield holder, one
 
 
 def _roots(entry: Entry) -> Iterator[Root]:

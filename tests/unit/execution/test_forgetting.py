@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from thence.errors import Conflict
 from thence.execution import erasing
 from thence.index.database import Index
 from thence.project import Project
@@ -99,6 +100,44 @@ def test_a_plan_names_who_else_has_it_and_spares_what_others_have_of_a_run(
     assert project.plan_erasure(["a@v1"]).shared == ()
     again = project.plan_erasure([run])
     assert again.contents == ()
+
+
+def test_who_comes_to_have_it_after_the_plan_is_asked_too(tmp_path: Path) -> None:
+    project = Project.init(tmp_path)
+    for name in ("a.csv", "b.csv", "old.csv"):
+        (tmp_path / name).write_text(MARK)
+    project.save_paths([tmp_path / "old.csv"])
+    project.remove(project.plan_removal(["old.csv@v1"]), reason="old")
+    project.save_paths([tmp_path / "a.csv"])
+    plan = project.plan_erasure(["a.csv@v1"])
+    assert plan.shared == ()
+    project.save_paths([tmp_path / "b.csv"])
+    with pytest.raises(Conflict, match="others have some") as caught:
+        project.erase(plan, reason="names")
+    assert "b.csv@v1" in (caught.value.why or "")
+    project.remove(project.plan_removal(["b.csv@v1"]), reason="not this one")
+    project.undo_removal(["old.csv@v1"])
+    with pytest.raises(Conflict, match="others have some") as caught:
+        project.erase(plan, reason="names")
+    assert "old.csv@v1" in (caught.value.why or "")
+    assert (tmp_path / ".thence/store/refs/erasures").exists() is False
+    project.remove(project.plan_removal(["old.csv@v1"]), reason="not this one")
+    project.erase(plan, reason="names")
+    assert project.show("a.csv@v1").deletion is not None
+
+
+def test_a_run_that_reads_it_after_the_plan_is_named_before_it_goes(tmp_path: Path) -> None:
+    project = Project.init(tmp_path)
+    project.save("names", "a")
+    plan = project.plan_erasure(["a@v1"])
+    with project.run() as session:
+        project.load("a")
+    with pytest.raises(Conflict, match="others have some") as caught:
+        project.erase(plan, reason="names")
+    assert session.run.short in (caught.value.why or "")
+    assert project.load("a") == "names"
+    project.erase(plan, reason="names", everywhere=True)
+    assert project.show("a@v1").deletion is not None
 
 
 def test_twins_of_an_erased_version_are_removed_with_it(tmp_path: Path) -> None:
