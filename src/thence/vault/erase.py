@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from thence.errors import AlreadyExists, DataDamaged, NotFound
+from thence.errors import AlreadyExists, Conflict, DataDamaged, NotFound
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.numbers import is_local
@@ -85,8 +85,10 @@ def carry_out(
         progress: Is told bytes read so far.
 
     Raises:
+        Conflict: Others put it again each time.
         DataDamaged: Something cannot be read, so it is not known where erased bytes are.
         FormatTooNew: A pack was written by a newer thence.
+        Conflict: Others put it again all the time: repeat it.
         NotFound: Others delete packs all the time: repeat it.
         StorageError: The store failed; what is left to do is done by the next call.
         Denied: The store may not be written to.
@@ -100,12 +102,18 @@ def carry_out(
     if gone:
         _tell(vault, tail, by=by)
     total = CarriedOut()
-    for number in range(_ROUNDS):
+    for number in range(_ROUNDS + 1):
         vault.directory.refresh()
         vault.directory.refuse_newer()
         present = [digest for digest in gone if digest.raw in vault.directory]
         if not present:
             break
+        if number == _ROUNDS:
+            raise Conflict(
+                "what was erased is still there",
+                why="Others put it again every time that it was taken out.",
+                hint="Stop what saves it, and repeat this.",
+            )
         try:
             done = _rewrite(vault, present, by=by, progress=progress)
         except NotFound:
@@ -113,6 +121,14 @@ def carry_out(
                 raise
             continue  # somebody deletes packs as well: what there is is looked at again
         total = CarriedOut(*(a + b for a, b in zip(total, done, strict=True)))
+    else:
+        vault.directory.refresh()
+        if any(digest.raw in vault.directory for digest in gone):
+            raise Conflict(
+                "what was erased is still there",
+                why="Others put it again each time that it was taken out.",
+                hint="Find out who saves it, and repeat: thence erase",
+            )
     _sweep_runs(vault)
     forget_pages(vault)
     return total

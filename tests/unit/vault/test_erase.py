@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -220,6 +221,27 @@ def test_it_can_be_lifted(team: Team) -> None:
     carry_out(home.vault)
     assert has(home.vault, SMALL)
     erase(home, SMALL)
+    assert not has(team.home_vault(), SMALL)
+
+
+def test_who_puts_it_again_each_time_is_no_success(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = team.at_home()
+    home.save("data", SMALL)
+    rewrite = erasing._rewrite
+
+    def others_put_it(vault: Vault, *args: Any, **options: Any) -> CarriedOut:
+        done = rewrite(vault, *args, **options)
+        with team.home_vault().copier() as writer:
+            writer.put_bytes(SMALL)
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasing, "_rewrite", others_put_it)
+        with pytest.raises(Conflict, match="is still there"):
+            erase(home, SMALL)
+    assert carry_out(team.home_vault()).contents == 1
     assert not has(team.home_vault(), SMALL)
 
 
@@ -469,3 +491,16 @@ def test_not_a_chunk_of_what_was_erased_comes_back(team: Team, tmp_path: Path) -
             writer.put_bytes(LARGE)
         writer.put_bytes(b"other")
     assert MARK not in everything(team.home, tmp_path)
+
+
+def test_that_others_put_it_again_every_time_is_said(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = team.at_home()
+    home.content(SMALL)
+    monkeypatch.setattr(erasing, "_ROUNDS", 2)
+    monkeypatch.setattr(erasing, "_rewrite", lambda *_, **__: CarriedOut())
+    with pytest.raises(Conflict, match="still there"):
+        erase(home, SMALL)
+    monkeypatch.undo()
+    assert carry_out(home.vault).contents == 1
