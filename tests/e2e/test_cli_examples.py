@@ -59,7 +59,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "thence run -q python train.py",
     ):
         assert _run(line, folder).returncode == 0
+    shutil.copytree(folder, _untouched(folder))
     return folder
+
+
+def _untouched(prepared: Path) -> Path:
+    """The same project, as it was before any example."""
+    return prepared.with_name(f"{prepared.name}-untouched")
 
 
 def _run(
@@ -85,7 +91,7 @@ def test_an_example_works(name: str, example: str, prepared: Path, tmp_path: Pat
     folder = tmp_path if example.startswith("thence init") else prepared
     if name in {"rm", "erase"}:
         # What they take away, the other examples still need.
-        folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
+        folder = Path(shutil.copytree(_untouched(prepared), tmp_path / "copy"))
     if "--undo" in example:
         assert _run("thence rm -q data@v1 --reason over", folder).returncode == 0
     if name == "reproduce":
