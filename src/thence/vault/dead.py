@@ -51,19 +51,18 @@ def dead_of(
 
     contents = (rows.kind == BlockKind.WHOLE) | (rows.kind == BlockKind.RECIPE)
     marks = live.copy()
-    known = marks | (rows.pack < 0)
     found: dict[str, Dead] = {}
 
     def ignore(wanted: bytes, leaf: bool, error: ThenceError) -> None:
         """Some of it went before."""
 
     for name, some in _by_name(refers):
-        Walk(vault, Marker(rows, marks).visit, ignore).run(some)
-        new = marks & ~known
-        known |= new
-        if new.any():
-            found[name] = Dead(name, int((new & contents).sum()), int(stored[new].sum()))
-    rest = ~known
+        new: list[Array] = []
+        Walk(vault, Marker(rows, marks, marked=new.append).visit, ignore).run(some)
+        if any(map(len, new)):
+            its = np.concatenate(new)
+            found[name] = Dead(name, int(contents[its].sum()), int(stored[its].sum()))
+    rest = ~(marks | (rows.pack < 0))
     total = (*found.values(),)
     if np.any(rest):
         total += (Dead(None, int((rest & contents).sum()), int(stored[rest].sum())),)

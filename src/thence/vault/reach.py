@@ -403,14 +403,20 @@ class Marker:
         rows: What there is.
         marks: What was marked.
         progress: Is told how many were marked by it so far.
+        marked: Is told which rows were marked, each once.
     """
 
     def __init__(
-        self, rows: Rows, marks: "Array", progress: Callable[[int], None] = lambda ids: None
+        self,
+        rows: Rows,
+        marks: "Array",
+        progress: Callable[[int], None] = lambda ids: None,
+        marked: Callable[["Array"], None] = lambda rows: None,
     ) -> None:
         self._rows = rows
         self._marks = marks
         self._progress = progress
+        self._marked = marked
         self._count = 0
 
     def visit(self, ids: Sequence[bytes], kind: BlockKind) -> Seen:
@@ -423,6 +429,7 @@ class Marker:
         absent = [ids[int(at)] for at in np.flatnonzero(~there)]
         new = np.unique(rows[~self._marks[rows]])
         self._marks[new] = True
+        self._marked(new)
         self._count += len(new)
         self._progress(self._count)
         kinds = self._rows.kind[new]
