@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from thence.errors import DataDamaged, Denied, FormatTooNew, NotFound, StorageError
+from thence.errors import Conflict, DataDamaged, Denied, FormatTooNew, NotFound, StorageError
 from thence.index.database import Index
 from thence.model.ids import Digest
 from thence.vault.checkout import digest_of_file
@@ -17,6 +17,8 @@ __all__ = ["forget", "is_behind"]
 
 _log = logging.getLogger(__name__)
 
+# What may keep a machine from it for now.
+_NOT_NOW = (Conflict, DataDamaged, Denied, FormatTooNew, NotFound, OSError, StorageError)
 # Behind the number: the index was written anew, and packs still hold what was erased.
 _WAITS = " waits"
 
@@ -55,7 +57,7 @@ def forget(vault: Vault, index: Index, mark: Path, number: int) -> None:
             index.compact()
         # Until the packs were written anew, pages of them may be fetched again.
         mark.write_text(f"{number}{_WAITS if is_there else ''}")
-    except (StorageError, DataDamaged, Denied, FormatTooNew, NotFound, OSError) as error:
+    except _NOT_NOW as error:
         _log.info("what was erased could not be forgotten here yet: %s", error)
 
 

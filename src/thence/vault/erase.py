@@ -88,7 +88,6 @@ def carry_out(
         Conflict: Others put it again each time.
         DataDamaged: Something cannot be read, so it is not known where erased bytes are.
         FormatTooNew: A pack was written by a newer thence.
-        Conflict: Others put it again all the time: repeat it.
         NotFound: Others delete packs all the time: repeat it.
         StorageError: The store failed; what is left to do is done by the next call.
         Denied: The store may not be written to.
@@ -102,18 +101,12 @@ def carry_out(
     if gone:
         _tell(vault, tail, by=by)
     total = CarriedOut()
-    for number in range(_ROUNDS + 1):
+    for number in range(_ROUNDS):
         vault.directory.refresh()
         vault.directory.refuse_newer()
         present = [digest for digest in gone if digest.raw in vault.directory]
         if not present:
             break
-        if number == _ROUNDS:
-            raise Conflict(
-                "what was erased is still there",
-                why="Others put it again every time that it was taken out.",
-                hint="Stop what saves it, and repeat this.",
-            )
         try:
             done = _rewrite(vault, present, by=by, progress=progress)
         except NotFound:

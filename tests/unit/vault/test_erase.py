@@ -491,16 +491,3 @@ def test_not_a_chunk_of_what_was_erased_comes_back(team: Team, tmp_path: Path) -
             writer.put_bytes(LARGE)
         writer.put_bytes(b"other")
     assert MARK not in everything(team.home, tmp_path)
-
-
-def test_that_others_put_it_again_every_time_is_said(
-    team: Team, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = team.at_home()
-    home.content(SMALL)
-    monkeypatch.setattr(erasing, "_ROUNDS", 2)
-    monkeypatch.setattr(erasing, "_rewrite", lambda *_, **__: CarriedOut())
-    with pytest.raises(Conflict, match="still there"):
-        erase(home, SMALL)
-    monkeypatch.undo()
-    assert carry_out(home.vault).contents == 1
