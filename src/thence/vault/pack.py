@@ -195,9 +195,7 @@ def read_directory(store: Store, pack_id: bytes) -> bytes:
     return directory
 
 
-def sweep(
-    staging: Path, *, clock: Callable[[], datetime], older_than_s: float = _STALE_S
-) -> None:
+def sweep(staging: Path, *, clock: Callable[[], datetime], older_than_s: float = _STALE_S) -> None:
     """Remove the unfinished packs of writers that died, by default at least an hour ago.
 
     They are locked as long as their writers live; the time is for a writer that has just made its
