@@ -191,9 +191,8 @@ class _Remaining(Inventory):
 class _Target(Vault):
     """What is written to: nobody is asked, because the log that tells may be damaged."""
 
-    def refusal(self) -> Callable[[bytes], None]:
+    def refusal(self) -> None:
         """Nothing: what comes was chosen, and what moves is here, and goes when it is erased."""
-        return lambda wanted: None
 
 
 class _Repair:

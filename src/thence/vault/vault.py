@@ -113,18 +113,18 @@ class Vault:
         self.directory.refresh()
         writer = self.copier(session=begun[0], lanes=lanes)
         # Whoever erases has condemned packs; on a folder it costs nothing to look.
-        if (begun[0].number or not self.remote) and erased(self):
+        if begun[0].number or not self.remote:
             writer.refuse = self.refusal()
         return writer
 
-    def refusal(self) -> Callable[[bytes], None]:
-        """What refuses contents that were erased, as of now.
+    def refusal(self) -> Callable[[bytes], None] | None:
+        """What refuses contents that were erased, as of now; None where none were.
 
         Raises:
             DataDamaged: An entry cannot be read: nobody knows what must not be there.
             StorageError: The store failed.
         """
-        return refusal_of(self)
+        return refusal_of(self) if erased(self) else None
 
     def session(self) -> Session:
         """Begin to rely on what is here; before anything is looked up that is to get a name.
