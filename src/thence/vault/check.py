@@ -13,7 +13,7 @@ from thence.vault.deep import BadBlock, Proved, prove
 from thence.vault.findings import Finding, Severity
 from thence.vault.inventory import Inventory, Nodes, take_inventory
 from thence.vault.logscan import BadEntry, LogScan, Needs, scan_logs, statements
-from thence.vault.pack import pack_key
+from thence.vault.pack import pack_key, parse_pack_key
 from thence.vault.recipes import Scanned, scan_recipes
 from thence.vault.survey import survey
 from thence.vault.vault import Vault
@@ -21,6 +21,7 @@ from thence.vault.vault import Vault
 __all__ = ["Checked", "check"]
 
 _PARTIAL = "partial.json"
+_TRIES = 3
 
 
 class Checked(NamedTuple):
@@ -88,7 +89,18 @@ def check(
         StorageError: The store failed.
         Denied: It may not be read.
     """
+    for _ in range(_TRIES - 1):
+        done = _Check(vault, progress).run(compare, deep=deep)
+        if done.is_sound or not _went(vault, done.inventory):
+            return done
+        # A collection or a repair wrote packs anew meanwhile: what was in them is elsewhere.
     return _Check(vault, progress).run(compare, deep=deep)
+
+
+def _went(vault: Vault, inventory: Inventory) -> bool:
+    """Whether packs are gone that were there when the inventory was taken."""
+    there = {parse_pack_key(info.key) for info in vault.store.list("packs/")}
+    return not {*(pack.id for pack in inventory.packs_listed), *inventory.damaged} <= there
 
 
 class _Found(NamedTuple):
