@@ -254,7 +254,7 @@ def test_a_few_clocks_that_jump(remote: bool, faults: Faults) -> None:
 @pytest.mark.timeout(7200 if LONG else 600)
 @pytest.mark.parametrize("remote", [False, True], ids=["memory", "bucket-like"])
 def test_many_clocks_that_jump(remote: bool, faults: Faults) -> None:
-    jumps = try_lives(2000 if LONG else 12, remote=remote)
+    jumps = try_lives(2000 if LONG else 30, remote=remote)
     faults("clock jumps", "bucket-like" if remote else "memory", jumps)
 
 
