@@ -283,14 +283,6 @@ def try_schedules(trial: Trial, examples: int) -> dict[Fault, int]:
     return seen
 
 
-@pytest.mark.parametrize(("command", "store"), [("save", "memory")])
-def test_a_few_random_schedules(
-    command: str, store: str, new_trial: NewTrial, faults: Faults
-) -> None:
-    seen = try_schedules(new_trial(command, store), 3)
-    faults("random schedules", store, sum(seen.values()))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(7200 if LONG else 300)
 @pytest.mark.parametrize("store", ["local", "memory", "bucket-like"])
