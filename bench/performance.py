@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import ROOT
-from bench.storage_table import Goal, goals, markdown, megabytes, ratios_table
+from bench.storage_table import Goal, goals, megabytes, ratios_table, tables
 
 DATA = ROOT / "docs" / "explanation" / "performance.json"
 PAGE = DATA.with_suffix(".md")
@@ -30,7 +30,8 @@ thence is measured beside tools that people use for the same: DVC, borg, restic,
 and `cp -r`, which only copies. They do not promise the same. DVC, Git and `cp` do not compare what
 they give back with its digest; `cp`, DVC and Git LFS keep each version whole; restic encrypts.
 thence computes two digests of everything (SHA-256, which names it, and BLAKE3 of each chunk), waits
-until it is on the disk, and verifies each byte that it gives back.
+until it is on the disk, and verifies each byte that it gives back: small files by SHA-256, the
+chunks of large ones by BLAKE3 (their SHA-256 is not computed again on the machine that saved them).
 
 """
 
@@ -68,7 +69,7 @@ def page(data: Mapping[str, Any]) -> str:
     parts = [_HEAD, _how(storage), _RATIOS, ratios_table(goals(storage))]
     if data.get("missed"):
         parts += ["\n", *_missed(data["missed"], goals(storage))]
-    parts += ["\n## All of it\n\n", markdown(storage)]
+    parts += ["\n## All of it\n\n", tables(storage)]
     if "floor" in data:
         parts.append(_floor(data["floor"]))
     if "million" in data:
@@ -85,8 +86,11 @@ def _where(one: Mapping[str, Any]) -> str:
 
 def _how(storage: Mapping[str, Any]) -> str:
     seldom = ""
-    if storage["rounds"] > 1 and {"git-lfs", "oxen"} & set(storage["versions"]):
-        seldom = "- Git LFS and Oxen take long, and were measured in the first round only.\n"
+    if {"git-lfs", "oxen"} & set(storage["versions"]):
+        seldom = (
+            "- Git LFS and Oxen take long: they are measured in the first round only, and may be"
+            "\n  left out where there are many files.\n"
+        )
     text = _HOW.format(where=_where(storage), rounds=storage["rounds"], seldom=seldom)
     for name, version in storage["versions"].items():
         text += f"| {name} | {version} | {storage['notes'][name]} |\n"

@@ -128,9 +128,14 @@ def rows(found: Iterable[Goal]) -> list[dict[str, Any]]:
 
 def markdown(document: Mapping[str, Any]) -> str:
     """Tables of everything: ratios, CPU, wall, memory, bytes."""
+    return "\n".join([ratios_table(goals(document)), tables(document)])
+
+
+def tables(document: Mapping[str, Any]) -> str:
+    """What each tool took for each step: CPU, wall, memory, bytes."""
     samples = [Sample(*packed) for packed in document["samples"]]
     tools = list(document["versions"])
-    parts = [ratios_table(goals(document))]
+    parts = []
     for title, text in (
         ("CPU seconds", lambda one: f"{one.cpu_s:.2f}"),
         ("Wall seconds", lambda one: f"{one.wall_s:.2f}"),
