@@ -34,6 +34,10 @@ class TestAzureStore(StoreContract):
     def url_for_processes(self, store: Store) -> str:
         return store.url
 
+    @pytest.mark.slow
+    def test_thousands_of_keys(self, store: Store) -> None:
+        super().test_thousands_of_keys(store)
+
     def test_of_racing_large_uploads_one_wins(self, store: Store) -> None:
         """Also of what other services take in parts only."""
 

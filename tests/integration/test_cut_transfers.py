@@ -98,7 +98,7 @@ def test_a_push_that_is_cut_goes_on(
     assert same(tmp_path / "got", project.root / "noise")
 
 
-@pytest.mark.parametrize("again", ["clone", "pull"])
+@pytest.mark.parametrize("again", ["clone", pytest.param("pull", marks=pytest.mark.slow)])
 def test_a_clone_that_is_cut_goes_on(
     seaweed: S3Server, bucket: str, broken: wire.Wire, tmp_path: Path, again: str
 ) -> None:

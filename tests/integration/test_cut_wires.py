@@ -305,10 +305,7 @@ Do = Callable[[Operation, str, wire.Wanted | None], Attempt]
 
 @pytest.mark.parametrize(
     "operation",
-    [
-        pytest.param(one, marks=() if one.__name__ in {"save", "push"} else pytest.mark.slow)
-        for one in KINDS
-    ],
+    [pytest.param(one, marks=() if one.__name__ == "save" else pytest.mark.slow) for one in KINDS],
     ids=lambda one: one.__name__,
 )
 def test_every_put_is_answered_only_the_second_time(operation: Operation, attempt: Do) -> None:
