@@ -7,6 +7,7 @@ every object, or one at a time. What is in the store in the end must be the same
 import contextlib
 import itertools
 import re
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -284,7 +285,7 @@ def attempt(
     """Does an operation at a place of its own, and loses answers to what the function says."""
 
     def do(operation: Operation, name: str, lose: wire.Wanted | None) -> Attempt:
-        prefix = f"{operation.__name__}-{name}"
+        prefix = f"{operation.__name__}-{name}-{secrets.token_hex(4)}"
         folder = tmp_path / name
         folder.mkdir()
         act = operation(Place(f"s3://{bucket}/{prefix}?endpoint={broken.url}", folder))
