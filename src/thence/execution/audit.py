@@ -4,18 +4,17 @@ import contextlib
 import errno
 import os
 import select
-import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from thence.execution import child, natives, signals
+from thence.execution import signals
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
+from thence.execution.inside import child
 from thence.execution.program import CommandDenied
 from thence.execution.watchdog import Watchdog
 from thence.model.records import SensorReport
@@ -23,11 +22,6 @@ from thence.model.records import SensorReport
 __all__ = ["parse_events", "report", "supervise"]
 
 _GRACE_S = 0.25
-_PREFIX = "thence-sensor-"
-_SITECUSTOMIZE = """\
-import thence_sensor_child, thence_sensor_natives
-thence_sensor_child.start(thence_sensor_natives.Natives)
-"""
 _NATIVE = (
     "Of libraries that open files by themselves (databases, Arrow, image and model formats) only "
     "the known entry points were observed."
@@ -42,6 +36,7 @@ def supervise(
     env: Mapping[str, str],
     on_event: OnEvent,
     watchdog: Watchdog,
+    planted: Path,
     why: str,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
@@ -57,9 +52,10 @@ def supervise(
         command: All words; the first is what the program sees as its own name.
         executable: Path of the program.
         cwd: Working directory of the command.
-        env: Environment of the command.
+        env: Environment of the command, with what is planted.
         on_event: See `OnEvent`.
         watchdog: Passes output on if this process is killed; programs go on by themselves.
+        planted: The folder in which Pythons look for the socket.
         why: Why the better sensor is not used, one sentence for the report; may be empty.
         stdin_fd: Descriptors that the command gets as its standard ones.
         stdout_fd: Like `stdin_fd`.
@@ -70,10 +66,8 @@ def supervise(
     Raises:
         CommandDenied: The system refuses to run the program.
     """
-    with _Observer(on_event) as observer:
-        start = _Start(
-            executable, os.fspath(cwd), observer.planted(env), (stdin_fd, stdout_fd, stderr_fd)
-        )
+    with _Observer(on_event, planted) as observer:
+        start = _Start(executable, os.fspath(cwd), dict(env), (stdin_fd, stdout_fd, stderr_fd))
         observer.tell(FileEvent(Action.EXECUTE, os.path.abspath(executable)))
         process: subprocess.Popen[bytes] | None = None
 
@@ -184,14 +178,10 @@ def parse_events(data: bytes) -> tuple[list[FileEvent], bytes]:
     return events, data
 
 
-def _is_planted(path: str) -> bool:
-    return os.path.basename(path).startswith(_PREFIX)
-
-
 class _Observer:
     """Hears the events of all Python processes of a command, one at a time."""
 
-    def __init__(self, on_event: OnEvent) -> None:
+    def __init__(self, on_event: OnEvent, folder: Path) -> None:
         self.events = 0
         self.late = 0
         self.left = 0
@@ -200,11 +190,7 @@ class _Observer:
         self._failures = 0
         self._first_failure = ""
         self._was_heard = False
-        # Not below the spool: the address of a socket has at most 107 bytes.
-        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        shutil.copyfile(child.__file__, self._folder / "thence_sensor_child.py")
-        shutil.copyfile(natives.__file__, self._folder / "thence_sensor_natives.py")
-        (self._folder / "sitecustomize.py").write_text(_SITECUSTOMIZE, encoding="utf-8")
+        self._folder = folder
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(self._folder / child.SOCKET))
         self._server.listen(64)
@@ -219,19 +205,6 @@ class _Observer:
         for connection, _rest in self._connections.values():
             connection.close()
         self._server.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def planted(self, env: Mapping[str, str]) -> dict[str, str]:
-        """The environment with the hook in it."""
-        before = env.get("PYTHONPATH", "").split(os.pathsep)
-        # Not also the hook of an observer around us: what it told its children is about it.
-        others = [path for path in before if path and not _is_planted(path)]
-        paths = [str(self._folder), *others]
-        return {
-            **env,
-            child.FOLDER_VARIABLE: str(self._folder),
-            "PYTHONPATH": os.pathsep.join(paths),
-        }
 
     def tell(self, event: FileEvent) -> None:
         """Handle one event; a failure is counted, not raised."""

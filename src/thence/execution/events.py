@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from thence.execution.child import open_words
+from thence.execution.inside.child import open_words
 from thence.model.records import SensorReport
 
 __all__ = ["Action", "Ended", "FileEvent", "OnEvent", "absolute", "open_action"]

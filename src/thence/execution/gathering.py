@@ -24,6 +24,7 @@ from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.gathered import Gathered
 from thence.execution.heads import TEXT, beginning_of, head_of
 from thence.execution.keeping import first_bytes
+from thence.execution.observing import Observations, observe
 from thence.execution.relearning import scrub_logged
 from thence.execution.settings import FILE_NAME
 from thence.execution.spool import End, Opened
@@ -132,6 +133,8 @@ class _Gatherer:
         ]
         outputs = [self._store_output(out) for out in self._ledger.outputs]
         others = [*self._store_documents()]
+        heard = self._observations()
+        others += self._store_bodies(heard)
         environment = self._environment()
         others += self._store_packages(environment)
         environment_digest = self._writer.put_bytes(codec.encode(environment)).digest
@@ -158,7 +161,12 @@ class _Gatherer:
             experiment=opened.experiment,
             note=opened.note,
             tags=opened.tags,
-            params={**self._params, **self._logged_params, **self._beginning.params},
+            params={
+                **self._params,
+                **heard.params,
+                **self._logged_params,
+                **self._beginning.params,
+            },
             metrics=self._metrics,
             series=self._writer.put_bytes(series).digest if self._points else None,
             inputs_count=loaded + sum(item.use.role is FileRole.INPUT for item in inputs),
@@ -173,7 +181,12 @@ class _Gatherer:
             stderr=stderr,
             traceback=end.traceback or self._traceback(),
             withheld=tuple(dict.fromkeys((*self._beginning.withheld, *self._redactor.withheld))),
-            connections=self._ledger.connections,
+            connections=tuple(one for one in self._ledger.connections if one not in heard.heard_of),
+            observed=(
+                self._writer.put_bytes(encode_lines(heard.observed)).digest
+                if heard.observed
+                else None
+            ),
             problems=tuple(dict.fromkeys((*self._problems, *environment.problems))),
             rerunnable=self._beginning.rerunnable,
             ordinal=self._beginning.ordinal,
@@ -206,6 +219,24 @@ class _Gatherer:
                     self._made.append(line.version)
                 case live.UsedVersion():
                     self._used.append(line.version)
+
+    def _observations(self) -> Observations:
+        nothing = Observations((), {}, (), {}, frozenset())
+        heard = self._probe(
+            "what programs were heard to do", lambda: observe(self._spool.folder), nothing
+        )
+        self._problems += heard.problems
+        return heard
+
+    def _store_bodies(self, heard: Observations) -> Iterator[FileUse]:
+        """What was fetched from elsewhere, where it is to be kept."""
+        for url, path in sorted(heard.bodies.items()):
+            use = FileUse(path=url, role=FileRole.REMOTE)
+            try:
+                yield self._put(path, use, is_searched=path.stat().st_size <= TEXT)
+            except (OSError, ThenceError) as error:
+                self._problems.append(f"what came from {url} could not be kept: {error}")
+                yield change(use, why_not_kept="unreadable")
 
     # Files
 

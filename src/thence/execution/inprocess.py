@@ -9,10 +9,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from thence.errors import Conflict
-from thence.execution import audit, child, natives
+from thence.execution import audit
 from thence.execution.events import Action, FileEvent, OnEvent
+from thence.execution.inside import child
+from thence.execution.inside.natives import Natives
+from thence.execution.inside.observation import Observation, start_parts
+from thence.execution.noting import OnNote
 from thence.model.records import SensorReport
 
 __all__ = ["InProcess", "unobserved"]
@@ -29,8 +34,9 @@ class InProcess:
     is not an event; wrap other work of its own in `unobserved`.
     """
 
-    def __init__(self, on_event: OnEvent) -> None:
+    def __init__(self, on_event: OnEvent, on_note: OnNote = lambda _: None) -> None:
         self._on_event = on_event
+        self._on_note = on_note
         self._events = 0
         self._unobserved: dict[str, None] = {}
         self._failures = 0
@@ -39,7 +45,6 @@ class InProcess:
         self._pid = os.getpid()
         self._started_ns = 0
         self._folder: Path | None = None
-        self._natives: natives.Natives | None = None
         self._late: child.Channel | None = None
 
     def start(self) -> None:
@@ -64,15 +69,12 @@ class InProcess:
         _hook.watcher.forget()
         _hook.current = self
         _hook.watcher.active = True
-        self._natives = natives.Natives(_hook.watcher)
 
     def stop(self) -> SensorReport:
         """Switch off; what was seen. A second call gives the same report."""
         if _hook.current is self:
             _hook.watcher.active = False
             _hook.current = None
-        if self._natives is not None:
-            self._natives.remove()
         late = self._read_late()
         return audit.report(list(self._unobserved), events=self._events, late=late)
 
@@ -120,6 +122,12 @@ class InProcess:
                 self._failures += 1
                 self._first_failure = self._first_failure or f"{type(error).__name__}: {error}"
 
+    def note(self, kind: str, fields: dict[str, Any]) -> None:
+        """What the parts in this process call; forks of it say nothing."""
+        if os.getpid() == self._pid:
+            with self._lock:
+                self._on_note({"kind": kind, "pid": self._pid, **fields})
+
     def emit(self, action: str, path: str, target: str, pid: int, detail: str) -> None:
         """What the hook calls."""
         if pid != self._pid:
@@ -136,12 +144,20 @@ class _Hook:
         self.current: InProcess | None = None
         self.watcher = child.Watcher(self._emit)
         self.watcher.active = False
-        self._installed = False
+        self._observation: Observation | None = None
 
     def install(self) -> None:
-        if not self._installed:
+        """Once: wrappers around libraries stay, and pass on while nothing is recorded."""
+        if self._observation is None:
             sys.addaudithook(self.watcher.hook)
-            self._installed = True
+            self._observation = Observation(self.watcher, self._tell, {})
+            Natives(self.watcher, self._observation.imports)
+            start_parts(self._observation)
+            sys.addaudithook(self._observation.hook)
+
+    def _tell(self, kind: str, fields: dict[str, Any]) -> None:
+        if self.current is not None:
+            self.current.note(kind, fields)
 
     def _emit(self, action: str, path: str, target: str, pid: int, detail: str) -> None:
         if self.current is not None:

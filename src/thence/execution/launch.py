@@ -4,11 +4,14 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypedDict
+from types import MappingProxyType
+from typing import Any, Literal, TypedDict
 
 from thence.errors import StorageError
 from thence.execution import audit, supervisor
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
+from thence.execution.noting import Listener, OnNote
+from thence.execution.planting import Planted
 from thence.execution.program import CommandDenied, CommandNotFound, find_program
 from thence.execution.seccomp import SensorUnavailable
 from thence.execution.terminal import Output, Sink
@@ -37,6 +40,8 @@ def launch(
     env: Mapping[str, str],
     on_event: OnEvent,
     sensor: Literal["auto", "seccomp", "audit-hook"] = "auto",
+    on_note: OnNote = lambda _: None,
+    plan: Mapping[str, Any] = MappingProxyType({}),
     stdout: Sink | None = None,
     stderr: Sink | None = None,
     target_fds: tuple[int, int] = (1, 2),
@@ -53,6 +58,9 @@ def launch(
         env: Environment of the command.
         on_event: Called before the program proceeds, one event at a time, in this thread.
         sensor: `auto` is `seccomp` where it works, else `audit-hook`.
+        on_note: Called with what Python programs are heard to do besides touching files, in another
+            thread.
+        plan: For `thence_inside`, see `Planted`.
         stdout: Gets each piece of standard output; None leaves that stream alone.
         stderr: Gets each piece of standard error; None leaves that stream alone.
         target_fds: Where the two streams go.
@@ -78,31 +86,48 @@ def launch(
         stack.callback(watchdog.close)
         output = Output((stdout, stderr), watchdog, target_fds=target_fds)
         stack.callback(output.finish)
+        planted = stack.enter_context(Planted())
+        listener = Listener(planted.folder, on_note)
+        stack.callback(listener.close)
+
+        def begin() -> None:
+            output.start()
+            listener.start()
+
         arguments: _Arguments = {
             "executable": program,
             "cwd": cwd,
-            "env": env,
+            "env": planted.variables(env),
             "on_event": on_event,
             "watchdog": watchdog,
             "stdin_fd": stdin_fd,
             "stdout_fd": output.child_fds[0],
             "stderr_fd": output.child_fds[1],
-            "on_started": output.start,
+            "on_started": begin,
             "on_resize": output.follow_size,
         }
         problems = _tell_of_input(stdin_fd, on_event)
-        ended = _watch(command, arguments, reason)
+        ended = _watch(command, arguments, reason, planted, plan)
     problems += [*ended.problems, *output.problems, *filter(None, [watchdog.problem])]
+    problems += listener.problems
     return ended._replace(problems=tuple(problems))
 
 
-def _watch(command: Sequence[str], arguments: _Arguments, reason: str | None) -> Ended:
+def _watch(
+    command: Sequence[str],
+    arguments: _Arguments,
+    reason: str | None,
+    planted: Planted,
+    plan: Mapping[str, Any],
+) -> Ended:
     if reason is None:
+        planted.write_plan({**plan, "files": False})
         try:
             return supervisor.supervise(command, **arguments)
         except SensorUnavailable as error:  # it was there a moment ago; nothing has run yet
             reason = str(error)
-    return audit.supervise(command, **arguments, why=reason)
+    planted.write_plan({**plan, "files": True})
+    return audit.supervise(command, **arguments, planted=planted.folder, why=reason)
 
 
 def standard_input(descriptor: int = 0) -> str | None:

@@ -21,6 +21,7 @@ from thence.execution.capture.secrets import Redactor, Stream
 from thence.execution.events import Ended
 from thence.execution.holding import announce, finish, release
 from thence.execution.launch import find_program, launch, standard_input
+from thence.execution.noting import NoteBook
 from thence.execution.outputs import note_outputs
 from thence.execution.relearning import learn_from_file
 from thence.execution.site import Site
@@ -158,12 +159,16 @@ def execute(
     try:
         failure: ThenceError | None = None
         try:
-            with _output_files(opened) as (stdout, stderr):
+            with (
+                contextlib.closing(NoteBook(spool.folder, opened.redactor)) as notes,
+                _output_files(opened) as (stdout, stderr),
+            ):
                 ended = launch(
                     command,
                     cwd=cwd,
                     env=variables,
                     on_event=opened.ledger.on_event,
+                    on_note=notes.add,
                     sensor=sensor,
                     stdout=stdout,
                     stderr=stderr,

@@ -17,6 +17,7 @@ from thence.execution.events import Action, FileEvent
 from thence.execution.holding import finish as finish_run
 from thence.execution.holding import release
 from thence.execution.inprocess import InProcess, unobserved
+from thence.execution.noting import NoteBook
 from thence.execution.outputs import note_outputs
 from thence.execution.record import RunOptions, open_run
 from thence.execution.site import Site
@@ -59,7 +60,8 @@ class Session:
         # Programs that this one starts join the run.
         os.environ[live.SPOOL_VARIABLE] = str(self._opened.spool.folder)
         os.environ[live.RUN_VARIABLE] = self.run
-        self._sensor = InProcess(self._opened.ledger.on_event)
+        self._notes = NoteBook(self._opened.spool.folder, self._opened.redactor)
+        self._sensor = InProcess(self._opened.ledger.on_event, self._notes.add)
         self._sensor.start()
         self._note_modules()
 
@@ -88,6 +90,7 @@ class Session:
         _current = None
         self._note_modules()
         report = self._sensor.stop()
+        self._notes.close()
         live.attach(None)
         for name in (live.SPOOL_VARIABLE, live.RUN_VARIABLE):
             os.environ.pop(name, None)

@@ -227,6 +227,8 @@ class FileRole(StrEnum):
     PACKAGE = "package"
     OVERWRITTEN = "overwritten"
     OUTPUT = "output"
+    REMOTE = "remote"
+    """What was fetched from elsewhere, and kept; its path is the address."""
 
 
 class FileUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,6 +330,10 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
         commit: Of git, or None outside a repository.
         diff: Content digest of the uncommitted changes to tracked files (`git diff --binary`).
         untracked: Project files that the run opened and git does not know.
+        submodules: `path commit`, with `+` before those whose commit was changed.
+        snapshot: A commit in the repository, below `refs/thence/`, of the files as the run had
+            them.
+        bundle: Content digest of a git bundle with what the remote lacks.
     """
 
     commit: str | None = None
@@ -336,6 +342,32 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     dirty: bool = False
     diff: Digest | None = None
     untracked: tuple[str, ...] = ()
+    submodules: tuple[str, ...] = ()
+    snapshot: str | None = None
+    bundle: Digest | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run took of its machine.
+
+    Attributes:
+        cpu_s: Processor time of all its processes.
+        memory_peak_bytes: The most that they had at the same time, as far as that was seen.
+        read_bytes: From disks.
+        written_bytes: To disks.
+        processes: The most that were there at the same time, as far as that was seen.
+        gpu_memory_peak_bytes: On all accelerators; None where there is none.
+        gpu_utilization: The mean of its accelerators while it ran, 0 to 1; None where there is
+            none.
+    """
+
+    cpu_s: float
+    memory_peak_bytes: int = 0
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+    processes: int = 1
+    gpu_memory_peak_bytes: int | None = None
+    gpu_utilization: float | None = None
 
 
 class RunOpened(Record, frozen=True, kw_only=True, tag="opened"):
@@ -379,6 +411,10 @@ class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
         python: Version of the interpreter that ran, if one did.
         traceback: The end of the traceback of a failed Python program.
         connections: Addresses that it connected to; what came from there was not observed.
+        observed: Content digest of what it was heard to do besides touching files, one JSON object
+            a line (see `thence.model.observed`).
+        usage: What it took of its machine.
+        notebook: The path of the notebook that was executed; None for other commands.
         problems: Probes that failed, and what that leaves out.
     """
 
@@ -419,6 +455,9 @@ class RunSealed(Record, frozen=True, kw_only=True, tag="sealed"):
     traceback: str | None = None
     withheld: tuple[Withheld, ...] = ()
     connections: tuple[str, ...] = ()
+    observed: Digest | None = None
+    usage: Usage | None = None
+    notebook: str | None = None
     problems: tuple[str, ...] = ()
 
     @property

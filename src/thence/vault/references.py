@@ -101,6 +101,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, RootKind | None]] = MappingPr
             "uses": None,
             "makes": None,
             "environment": RootKind.CONTENT,
+            "observed": RootKind.CONTENT,
             "stdout": RootKind.CONTENT,
             "stderr": RootKind.CONTENT,
         },
@@ -111,7 +112,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, RootKind | None]] = MappingPr
         # These contents are the ones that nobody may need any more.
         Erasure: {"contents": None, "versions": None},
         ErasureLifted: {"contents": None},
-        Code: {"diff": RootKind.CONTENT},
+        Code: {"diff": RootKind.CONTENT, "bundle": RootKind.CONTENT},
         FileUse: {"digest": RootKind.CONTENT, "version": None},
     }
 )

@@ -14,6 +14,7 @@ from thence.execution.audit import parse_events
 from thence.execution.events import Action, Ended, FileEvent
 from thence.execution.inprocess import InProcess, unobserved
 from thence.execution.launch import CommandDenied, launch
+from thence.execution.planting import Planted
 
 
 class Watched:
@@ -229,19 +230,18 @@ def test_wrappers_know_positions_keywords_and_modes(watched: Watched) -> None:
     assert {"h3", "d1"} <= watched.seen(Action.UPDATE)
 
 
-def test_without_the_variable_the_planted_file_does_nothing(tmp_path: Path) -> None:
-    from thence.execution import child, natives
-
-    code = (
-        "import runpy, sys\n"
-        f"child = runpy.run_path({child.__file__!r})\n"
-        f"natives = runpy.run_path({natives.__file__!r})\n"
-        "before = list(sys.meta_path)\n"
-        "child['start'](natives['Natives'])\n"
-        "assert sys.meta_path == before\n"
-        "assert not any(name.startswith('thence') for name in sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, cwd=tmp_path)
+def test_without_the_variable_what_is_planted_does_nothing(tmp_path: Path) -> None:
+    with Planted() as planted:
+        code = (
+            "import sys\n"
+            f"sys.path.insert(0, {str(planted.folder)!r})\n"
+            "before = list(sys.meta_path)\n"
+            "from thence_inside import observation\n"
+            "observation.begin()\n"
+            "assert sys.meta_path == before\n"
+            "assert not any(name.split('.')[0] == 'thence' for name in sys.modules)\n"
+        )
+        subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, cwd=tmp_path)
 
 
 def test_half_an_event_waits_for_the_rest() -> None:

@@ -2,10 +2,19 @@
 
 import os
 import re
+import tempfile
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Classifier", "Place", "Verdict", "is_library", "is_short_text", "source_of_bytecode"]
+__all__ = [
+    "PLANTED",
+    "Classifier",
+    "Place",
+    "Verdict",
+    "is_library",
+    "is_short_text",
+    "source_of_bytecode",
+]
 
 
 class Place(StrEnum):
@@ -29,6 +38,9 @@ class Verdict(NamedTuple):
     place: Place
     rule: str = ""
 
+
+PLANTED = "sensor"
+"""The rule for what `thence.execution.planting` puts into Pythons."""
 
 _SYSTEM = re.compile(
     r"/(usr|lib|lib32|lib64|libx32|bin|sbin|etc|proc|sys|dev|run|boot|snap|nix/store|var(?!/tmp/)"
@@ -109,8 +121,11 @@ class Classifier:
         self.root = os.path.realpath(root)
         self._under_root = self.root.rstrip("/") + "/"
         self._home = os.path.realpath(home)
+        # What is planted into Pythons (`thence.execution.planting`).
+        planted = os.path.join(os.path.realpath(tempfile.gettempdir()), "thence-sensor-")
         self._ignored = {
-            os.path.realpath(folder) + "/": rule for rule, folder in (ignore or {}).items()
+            planted: PLANTED,
+            **{os.path.realpath(path) + "/": rule for rule, path in (ignore or {}).items()},
         }
         self._verdicts: dict[str, tuple[str, Verdict]] = {}
         self._prefixes: dict[str, bool] = {}

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from thence.errors import NotFound, StorageError
-from thence.execution.capture.classify import Classifier, Place, is_library, source_of_bytecode
+from thence.execution.capture.classify import (
+    PLANTED,
+    Classifier,
+    Place,
+    is_library,
+    source_of_bytecode,
+)
 from thence.execution.capture.keeper import Keeper, Redact, Signature
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.events import Action, FileEvent
@@ -320,6 +326,8 @@ class FileLedger:
             self._note(kind, {"path": path})
 
     def _note_ignored(self, rule: str) -> None:
+        if rule == PLANTED:
+            return  # of ours
         if rule in self._ignored:
             self._ignored[rule] += 1
         else:

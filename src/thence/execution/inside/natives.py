@@ -1,17 +1,19 @@
 """Python entry points of libraries that open files by themselves, without an audit event.
 
-Planted beside `child.py`, so it imports nothing of ours and keeps to Python 3.9.
+Where the kernel watches, none of this is needed.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Protocol
+
+    from .imports import Imports
+    from .observation import Observation
 
     class Guard(Protocol):
         """What is needed of `child.Watcher`."""
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
             """Report an event."""
 
 
-__all__ = ["NATIVES", "Natives"]
+__all__ = ["NATIVES", "Natives", "start"]
 
 _FOLDER_LIMIT = 20_000
 
@@ -145,35 +147,21 @@ NATIVES = {
 }
 
 
-class Natives:
-    """Wraps them: those that are imported at once, the others when they are. `remove` undoes it."""
+def start(observation: Observation) -> None:
+    """Wrap them in this process."""
+    Natives(observation.watcher, observation.imports)
 
-    def __init__(self, watcher: Guard) -> None:
+
+class Natives:
+    """Wraps them: those that are imported at once, the others when they are.
+
+    Existing wrappers only pass on while the watcher is inactive.
+    """
+
+    def __init__(self, watcher: Guard, imports: Imports) -> None:
         self._watcher = watcher
         for name in NATIVES:
-            module = sys.modules.get(name)
-            if module is not None:
-                self.wrap(module)
-        sys.meta_path.insert(0, self)
-
-    def remove(self) -> None:
-        """Wrap no more modules; existing wrappers only pass on while the watcher is inactive."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        """The module's spec, with a loader that wraps; None for all other modules."""
-        if name not in NATIVES or not self._watcher.active:
-            return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
-                return spec
-        return None
+            imports.when(name, self.wrap)
 
     def wrap(self, module: Any) -> None:
         """Put wrappers around the entry points of a module; one that cannot be wrapped is left."""
@@ -242,23 +230,6 @@ class Natives:
         for path in _expand(value):
             if path not in known:
                 self._watcher.tell("truncate", path, "", "created")
-
-
-class _Loader:
-    def __init__(self, inner: Any, natives: Natives) -> None:
-        self._inner = inner
-        self._natives = natives
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def create_module(self, spec: Any) -> Any:
-        return self._inner.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        module.__loader__ = module.__spec__.loader = self._inner
-        self._inner.exec_module(module)
-        self._natives.wrap(module)
 
 
 def _by_mode(mode: str) -> str:

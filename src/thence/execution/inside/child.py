@@ -1,8 +1,6 @@
 """What runs inside a Python program that is observed by its audit events (PEP 578).
 
-The file is planted into Pythons where thence is not installed, so it imports nothing of ours, and
-at start nothing but what each Python has loaded or built in. What both sides need is defined here
-and imported by the other side. It keeps to Python 3.9.
+What both sides need is defined here and imported by the other side.
 
 The protocol: to each event (four-byte length, then action, path, target, pid and detail joined by
 zero bytes) the other side answers one byte, and the program waits for it. If nobody answers any
@@ -22,7 +20,17 @@ if TYPE_CHECKING:
 
     Emit = Callable[[str, str, str, int, str], None]
 
-__all__ = ["ANSWER", "FOLDER_VARIABLE", "LATE", "SOCKET", "Channel", "Watcher", "open_words"]
+__all__ = [
+    "ANSWER",
+    "FOLDER_VARIABLE",
+    "LATE",
+    "SOCKET",
+    "Channel",
+    "Watcher",
+    "introduce",
+    "open_words",
+    "start_next",
+]
 
 FOLDER_VARIABLE = "THENCE_SENSOR"
 SOCKET = "socket"
@@ -298,20 +306,7 @@ def _is_python(path: str) -> bool:
     return line.startswith(b"#!") and b"python" in line
 
 
-def start(wrap_natives: Callable[[Watcher], object]) -> None:
-    """Begin, if an observer asked for it; called by the planted `sitecustomize`."""
-    folder = os.environ.get(FOLDER_VARIABLE, "")
-    # Programs must not find the folder among their modules; their children have PYTHONPATH.
-    sys.path[:] = [entry for entry in sys.path if entry != folder]
-    if folder and os.path.isdir(folder):
-        watcher = Watcher(Channel(folder).send, folder)
-        watcher.guarded(lambda _: _introduce(watcher), None)
-        sys.addaudithook(watcher.hook)
-        wrap_natives(watcher)
-    _start_next()
-
-
-def _introduce(watcher: Watcher) -> None:
+def introduce(watcher: Watcher) -> None:
     """What this interpreter did before there was a hook."""
     watcher.tell("execute", os.path.abspath(sys.executable))
     config = os.path.join(sys.prefix, "pyvenv.cfg")
@@ -319,7 +314,7 @@ def _introduce(watcher: Watcher) -> None:
         watcher.tell("read", config)
 
 
-def _start_next() -> None:
+def start_next() -> None:
     """Run the `sitecustomize` that Python would have found without us."""
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec

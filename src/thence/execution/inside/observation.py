@@ -1,0 +1,103 @@
+"""What begins in an observed Python program, and what its parts need."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import child, imports, natives, notes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["PARTS", "PLAN", "Observation", "begin", "start_parts"]
+
+PLAN = "plan"
+
+# Modules of this package with a function `start(observation)`.
+PARTS: tuple[str, ...] = ()
+
+
+class Observation:
+    """What a part needs.
+
+    Args:
+        watcher: Tells of files; its `guarded` and `quiet` keep what parts do from being observed.
+        tell: Tells a note: its kind, and fields that are plain JSON.
+        plan: What is wanted: by the names of parts, whatever they define.
+
+    Attributes:
+        imports: Puts wrappers into modules.
+    """
+
+    def __init__(self, watcher: child.Watcher, tell: notes.Tell, plan: dict[str, Any]) -> None:
+        self.watcher = watcher
+        self.plan = plan
+        self.imports = imports.Imports()
+        self._tell = tell
+        self._hooks: dict[str, list[Callable[[tuple[Any, ...]], None]]] = {}
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Tell a note; never raises, and what it does itself is not observed."""
+        if self.watcher.active or not self.plan.get("files", True):
+            self.watcher.guarded(lambda _: self._tell(kind, fields), None)
+
+    def on_audit(self, event: str, function: Callable[[tuple[Any, ...]], None]) -> None:
+        """Call a function with the arguments of each such audit event (PEP 578)."""
+        self._hooks.setdefault(event, []).append(function)
+
+    def hook(self, event: str, args: tuple[Any, ...]) -> None:
+        """The audit hook of all parts."""
+        functions = self._hooks.get(event)
+        if functions is not None:
+            for function in functions:
+                self.watcher.guarded(function, args)
+
+
+def start_parts(observation: Observation) -> None:
+    """Start all parts; one that fails is left out."""
+    from importlib import import_module
+
+    for name in PARTS:
+        try:
+            import_module(f".{name}", __package__).start(observation)
+        except Exception:  # noqa: S112
+            continue
+
+
+def begin() -> None:
+    """Begin, if an observer asked for it; called by the planted `sitecustomize`."""
+    folder = os.environ.get(child.FOLDER_VARIABLE, "")
+    # Programs must not find the folder among their modules; their children have PYTHONPATH.
+    planted = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[:] = [entry for entry in sys.path if entry not in {folder, planted}]
+    if folder and os.path.isdir(folder):
+        plan = _plan(folder)
+        if plan.get("files", True):
+            watcher = child.Watcher(child.Channel(folder).send, folder)
+            watcher.guarded(lambda _: child.introduce(watcher), None)
+            sys.addaudithook(watcher.hook)
+        else:
+            watcher = child.Watcher(lambda *_: None, folder)
+            watcher.active = False
+        observation = Observation(watcher, notes.Notes(folder).tell, plan)
+        if watcher.active:
+            natives.start(observation)
+        start_parts(observation)
+        sys.addaudithook(observation.hook)
+        observation.tell(
+            "process",
+            python=f"{sys.implementation.name} {sys.version.split()[0]}",
+            executable=sys.executable,
+        )
+    child.start_next()
+
+
+def _plan(folder: str) -> dict[str, Any]:
+    import marshal  # built in, as json is not
+
+    with open(os.path.join(folder, PLAN), "rb") as file:
+        plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - of who started us
+    return plan

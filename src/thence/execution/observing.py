@@ -1,0 +1,89 @@
+"""From notes to what the record of a run says of them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from thence.execution.capture.probe import attempt
+from thence.execution.noting import read_notes
+from thence.model.observed import Observed, PythonProcess
+from thence.model.records import Param
+
+__all__ = ["Heard", "Note", "Observations", "observe"]
+
+Note = Mapping[str, Any]
+"""As a program told it, without secrets; any field may be missing or of another type."""
+
+
+class Heard(NamedTuple):
+    """What the notes of one kind come to.
+
+    Attributes:
+        observed: Lines for the record.
+        params: By name.
+        problems: Sentences for people.
+        bodies: What was fetched and is to be kept, by address: files in the spool.
+        heard_of: Addresses `host:port` whose traffic is accounted for by `observed`.
+    """
+
+    observed: Sequence[Observed] = ()
+    params: Mapping[str, Param] = {}
+    problems: Sequence[str] = ()
+    bodies: Mapping[str, Path] = {}
+    heard_of: Sequence[str] = ()
+
+
+Fold = Callable[[Iterable[Note], Path], Heard]
+"""Makes sense of the notes of its kinds; is given the spool."""
+
+
+class Observations(NamedTuple):
+    """All of it."""
+
+    observed: tuple[Observed, ...]
+    params: dict[str, Param]
+    problems: tuple[str, ...]
+    bodies: dict[str, Path]
+    heard_of: frozenset[str]
+
+
+def _processes(notes: Iterable[Note], spool: Path) -> Heard:
+    return Heard(
+        [
+            PythonProcess(
+                pid=int(note["pid"]),
+                python=str(note["python"]),
+                executable=str(note["executable"]),
+            )
+            for note in notes
+        ]
+    )
+
+
+_FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
+    ("the Python processes", frozenset({"process"}), _processes),
+)
+"""Name for problems, kinds of notes, what to do with them; in the order of the record."""
+
+
+def observe(spool: Path) -> Observations:
+    """What the notes in a spool say; what cannot be made sense of becomes a problem."""
+    notes = list(read_notes(spool))
+    observed: list[Observed] = []
+    params: dict[str, Param] = {}
+    problems: list[str] = []
+    bodies: dict[str, Path] = {}
+    heard_of: set[str] = set()
+    for name, kinds, fold in _FOLDS:
+        of_kind = [note for note in notes if note["kind"] in kinds]
+        if not of_kind:
+            continue
+        heard, problem = attempt(name, lambda fold=fold, some=of_kind: fold(some, spool))  # type: ignore[misc]
+        problems += [problem] if problem else []
+        if heard is not None:
+            observed += heard.observed
+            params |= heard.params
+            problems += heard.problems
+            bodies |= heard.bodies
+            heard_of |= set(heard.heard_of)
+    return Observations(tuple(observed), params, tuple(problems), bodies, frozenset(heard_of))

@@ -1,0 +1,76 @@
+"""Plants `thence_inside` into every Python that a command starts."""
+
+import marshal
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from thence.execution import inside
+from thence.execution.inside import child, observation
+
+__all__ = ["PREFIX", "Planted", "is_planted"]
+
+PREFIX = "thence-sensor-"
+_SITECUSTOMIZE = """\
+from thence_inside.observation import begin
+begin()
+"""
+
+
+class Planted:
+    """A folder for `PYTHONPATH`, with the package in it and the sockets of who observes.
+
+    Attributes:
+        folder: Removed at the end.
+    """
+
+    def __init__(self) -> None:
+        # Not below the spool: the address of a socket has at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        package = self.folder / "thence_inside"
+        package.mkdir()
+        for path in Path(inside.__file__).parent.glob("*.py"):
+            shutil.copyfile(path, package / path.name)
+        (self.folder / "sitecustomize.py").write_text(_SITECUSTOMIZE, encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Say what is wanted, before the first Python starts.
+
+        Args:
+            plan: `files` says whether files are watched from inside; parts of `thence_inside`
+                define the other keys. Plain values.
+        """
+        # An old form, which every Python reads.
+        (self.folder / observation.PLAN).write_bytes(marshal.dumps(dict(plan), 2))
+
+    def variables(self, env: Mapping[str, str]) -> dict[str, str]:
+        """The environment with the package in it."""
+        before = env.get("PYTHONPATH", "").split(os.pathsep)
+        # Not also that of an observer around us: what it told its children is about it.
+        others = [path for path in before if path and not is_planted(path)]
+        paths = [str(self.folder), *others]
+        return {
+            **env,
+            child.FOLDER_VARIABLE: str(self.folder),
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+
+
+def is_planted(path: str) -> bool:
+    """Whether a folder of `PYTHONPATH` is of an observer."""
+    return os.path.basename(path).startswith(PREFIX)
