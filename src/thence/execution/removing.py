@@ -26,7 +26,7 @@ from thence.model.records import (
     Version,
 )
 from thence.vault.absent import absent
-from thence.vault.belongings import entries_of_run, entries_of_version
+from thence.vault.belongings import entries_of_run, entries_of_versions
 from thence.vault.erasures import erased
 from thence.vault.logs import Appended, edits_log, run_log
 from thence.vault.references import Root, references
@@ -341,9 +341,8 @@ def _belongings(site: Site, found: VersionSummary | RunSummary) -> _Belongings:
 def _of_version(site: Site, version: VersionSummary) -> Iterator[Root]:
     """What a version refers to, and its cards, but for those that were erased."""
     gone = erased(site.vault)
-    for entry in entries_of_version(
-        site.vault.logs, version.artifact, version.number, version.record
-    ):
+    log = edits_log(version.artifact)
+    for entry in entries_of_versions(site.vault.logs, log, [version.record])[version.record]:
         if entry.record is None:
             continue
         for root in references(entry.record):

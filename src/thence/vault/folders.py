@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from thence.errors import InvalidInput, NotFound
+from thence.errors import InvalidInput
 from thence.store.failures import failures_of
 from thence.vault.ignoring import IGNORE_FILE, Rules
 from thence.vault.leftovers import is_leftover
 from thence.vault.statcache import FACTS, StatCache, Table, to_facts
-from thence.vault.tree import NEVER_SAVED
+from thence.vault.tree import NEVER_SAVED, facts_of
 
 __all__ = ["Folder", "Walk", "look"]
 
@@ -191,7 +191,7 @@ def look(paths: Sequence[Path], stats: StatCache, *, root: Path | None = None) -
     walker = _Walker(stats)
     roots = []
     for path in paths:
-        facts = _facts_of(path)
+        facts = facts_of(path)
         base = path.resolve().name if len(paths) > 1 else path.name or str(path)
         if not stat.S_ISDIR(facts.st_mode):
             roots.append((os.fsencode(base), walker.single(path, base, facts)))
@@ -219,22 +219,6 @@ def _check_names(paths: Sequence[Path]) -> None:
                 hint="Save the folder that holds them, or save them one by one.",
             )
         names.add(base)
-
-
-def _facts_of(path: Path) -> os.stat_result:
-    with failures_of(f"cannot look at {path}", about=str(path)):
-        try:
-            return path.stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            broken = path.is_symlink()
-            raise NotFound(
-                f"there is no file or folder {path}",
-                why=f"It is a link to {os.readlink(path)}, which does not exist."
-                if broken
-                else None,
-                hint="See the path for typing errors; it is taken relative to the current folder.",
-                about=str(path),
-            ) from error
 
 
 class _Walker:

@@ -19,8 +19,9 @@ from thence.model.records import (
     VersionEdit,
     decode_entry,
 )
+from thence.vault.belongings import entries_of_versions
 from thence.vault.references import Root, RootKind, digests_in, references
-from thence.vault.removals import Removals, entries_of
+from thence.vault.removals import Removals
 from thence.vault.vault import Vault
 
 __all__ = ["Held", "Holder", "contents_of", "holders"]
@@ -140,7 +141,7 @@ def _back(vault: Vault, log: str, entry: Entry) -> Iterator[tuple[Holder, Entry]
     back: Iterable[Entry] = ()
     match entry.record:
         case Restored(version=version):
-            back = entries_of(vault.logs, log, [version])[version]
+            back = entries_of_versions(vault.logs, log, [version])[version]
         case RunRestored():
             back = vault.logs.records(log)
     for one in back:

@@ -19,13 +19,14 @@ from thence.model.records import (
     decode_entry,
     encode_entry_bytes,
 )
+from thence.vault.belongings import entries_of_versions
 from thence.vault.choosing import Chosen, choose
 from thence.vault.erasures import erased
 from thence.vault.journal import Announced
 from thence.vault.logs import Appended, edits_log, run_log, versions_log
 from thence.vault.mirroring import Progress
 from thence.vault.references import Root, RootKind, roots_of
-from thence.vault.removals import Removals, entries_of
+from thence.vault.removals import Removals
 from thence.vault.transfer import Transferred, transfer
 from thence.vault.vault import Vault
 
@@ -175,7 +176,9 @@ def _restore(
         for one in unique.values()
         if one.version.artifact == name and one.entry.digest in removed
     ]
-    needed = entries_of(target.logs, log, (entry.digest for entry in again)) if again else {}
+    needed = (
+        entries_of_versions(target.logs, log, (entry.digest for entry in again)) if again else {}
+    )
     return [
         target.append(
             log,

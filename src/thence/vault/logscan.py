@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from thence.errors import DataDamaged
-from thence.model.ids import Digest, RunId
+from thence.model.ids import Digest
 from thence.model.numbers import LOCAL, label
 from thence.model.progress import Progress, silent
 from thence.model.records import (
@@ -33,6 +33,7 @@ from thence.model.records import (
 from thence.vault.findings import Finding, Severity
 from thence.vault.logs import ERASURES, entry_key, versions_of
 from thence.vault.references import Root, references
+from thence.vault.removals import Removals
 from thence.vault.vault import Vault
 
 __all__ = [
@@ -90,8 +91,7 @@ class LogScan:
         bad: Those that are damaged or missing.
         findings: All that is wrong with the logs.
         sums: By log: the first 8 bytes of the SHA-256 of each entry, from entry 1 on.
-        removed: Versions that were removed.
-        removed_runs: Runs that were.
+        removals: Versions and runs that were removed.
         sealed: Runs that have ended.
         erased: Contents that were taken out of all packs.
         names: By log of versions: the artifact's name.
@@ -104,8 +104,7 @@ class LogScan:
         self.bad: list[BadEntry] = []
         self.findings: list[Finding] = []
         self.sums: dict[str, array[int]] = {}
-        self.removed: set[Digest] = set()
-        self.removed_runs: set[RunId] = set()
+        self.removals = Removals()
         self.sealed: set[str] = set()
         self.erased: set[Digest] = set()
         self.names: dict[str, str] = {}
@@ -115,22 +114,10 @@ class LogScan:
 
     def needs(self, log: str, number: int, entry: Entry) -> Needs | None:
         """What an entry needs; None where that is nothing, or it was removed."""
-        record = entry.record
-        ref = ref_of(log, number, entry)
-        match record:
-            case Version():
-                if entry.digest in self.removed:
-                    return None
-            case VersionEdit():
-                if record.version in self.removed:
-                    return None
-            case RunSealed():
-                if record.run in self.removed_runs:
-                    return None
-            case None:
-                return None
-        roots = tuple(root for root in references(record) if root.digest not in self.erased)
-        return Needs(ref, roots) if roots else None
+        if entry.record is None or not self.removals.needs(entry):
+            return None
+        roots = tuple(root for root in references(entry.record) if root.digest not in self.erased)
+        return Needs(ref_of(log, number, entry), roots) if roots else None
 
 
 def name_of(log: str) -> str:
@@ -269,20 +256,13 @@ def _scan_log(
 
 
 def _take(scan: LogScan, log: str, number: int, entry: Entry) -> None:
+    scan.removals.tell(entry.record)
     match entry.record:
         case Version(artifact=artifact):
             scan.names[log] = artifact
             scan.pointed.pop(entry.digest, None)
         case AliasMove(version=version) if version is not None:
             scan.pointed[version] = log
-        case Tombstone(version=version):
-            scan.removed.add(version)
-        case Restored(version=version):
-            scan.removed.discard(version)
-        case RunTombstone(run=run):
-            scan.removed_runs.add(run)
-        case RunRestored(run=run):
-            scan.removed_runs.discard(run)
         case RunSealed(run=run):
             scan.sealed.add(str(run))
         case Erasure(contents=contents):

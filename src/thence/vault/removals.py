@@ -18,9 +18,10 @@ from thence.model.records import (
     Version,
     VersionEdit,
 )
+from thence.vault.belongings import entries_of_versions
 from thence.vault.logs import Logs
 
-__all__ = ["Removals", "Whole", "edits_of", "entries_of"]
+__all__ = ["Removals", "Whole", "edits_of"]
 
 _OPENING = "refs/artifacts/"
 
@@ -121,33 +122,4 @@ class Whole:
                 back.add(entry.record.version)
             elif isinstance(entry.record, VersionEdit):
                 edits.append(entry)
-        self._back = _entries_of(self._logs, log, back, edits)
-
-
-def entries_of(logs: Logs, log: str, versions: Iterable[Digest]) -> dict[Digest, list[Entry]]:
-    """Of each of some versions of an artifact: its entry, and those of its edits.
-
-    Args:
-        logs: Where they are.
-        log: Of the edits of the artifact.
-        versions: Digests of their records.
-
-    Raises:
-        DataDamaged: An entry cannot be read.
-        StorageError: The store failed.
-    """
-    return _entries_of(logs, log, versions, logs.records(log))
-
-
-def _entries_of(
-    logs: Logs, log: str, versions: Iterable[Digest], edits: Iterable[Entry]
-) -> dict[Digest, list[Entry]]:
-    found: dict[Digest, list[Entry]] = {version: [] for version in versions}
-    # A version does not say its own digest, so each is decoded.
-    for entry in logs.records(log.removesuffix("edits")):
-        if entry.digest in found:
-            found[entry.digest].append(entry)
-    for entry in edits:
-        if isinstance(entry.record, VersionEdit) and entry.record.version in found:
-            found[entry.record.version].append(entry)
-    return found
+        self._back = entries_of_versions(self._logs, log, back, edits)

@@ -41,6 +41,7 @@ __all__ = [
     "diff_rows",
     "encode",
     "encode_row",
+    "facts_of",
     "walk",
 ]
 
@@ -303,23 +304,17 @@ def diff_rows(old: Iterator[bytes], new: Iterator[bytes]) -> Iterator[TreeChange
             yield TreeChange(either.path, gone, come)
 
 
-def walk(path: Path, *, skip: Callable[[Path], bool] = lambda _: False) -> Iterator[Found]:
-    """The files below a path, or the path itself; links are reported, not followed.
-
-    A link given as the path itself is followed. Empty folders are not reported.
-
-    Args:
-        path: A file or folder.
-        skip: Is asked of every folder and file below.
+def facts_of(path: Path) -> os.stat_result:
+    """What the disk says of a file or folder that a person named; a link is followed.
 
     Raises:
         NotFound: There is nothing, or the link leads nowhere.
-        Denied: A folder may not be read.
+        Denied: It may not be looked at.
         StorageError: The disk failed.
     """
     with failures_of(f"cannot look at {path}", about=str(path)):
         try:
-            top = path.stat()
+            return path.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
             broken = path.is_symlink()
             raise NotFound(
@@ -330,6 +325,22 @@ def walk(path: Path, *, skip: Callable[[Path], bool] = lambda _: False) -> Itera
                 hint="See the path for typing errors; it is taken relative to the current folder.",
                 about=str(path),
             ) from error
+
+
+def walk(path: Path) -> Iterator[Found]:
+    """The files below a path, or the path itself; links are reported, not followed.
+
+    A link given as the path itself is followed. Empty folders are not reported.
+
+    Args:
+        path: A file or folder.
+
+    Raises:
+        NotFound: There is nothing, or the link leads nowhere.
+        Denied: A folder may not be read.
+        StorageError: The disk failed.
+    """
+    top = facts_of(path)
     if not stat.S_ISDIR(top.st_mode):
         yield Found(path.name or str(path), path, top, _special(top))
         return
@@ -340,8 +351,6 @@ def walk(path: Path, *, skip: Callable[[Path], bool] = lambda _: False) -> Itera
             items = list(os.scandir(folder))
         for item in items:
             name = f"{relative}{item.name}"
-            if skip(Path(item.path)):
-                continue
             with failures_of(f"cannot look at {item.path}", about=item.path):
                 if item.is_dir(follow_symlinks=False):
                     pending.append((item.path, f"{name}/"))

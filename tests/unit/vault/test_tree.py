@@ -214,20 +214,6 @@ def test_a_link_to_a_folder_that_is_named_itself_is_followed(tmp_path: Path) -> 
     assert [item.relative for item in tree.walk(tmp_path / "link")] == ["x"]
 
 
-def test_what_is_skipped_is_not_entered(tmp_path: Path) -> None:
-    for name in (".thence", "kept"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x").write_bytes(b"")
-    asked: list[str] = []
-
-    def skip(path: Path) -> bool:
-        asked.append(path.name)
-        return path.name == ".thence"
-
-    assert [item.relative for item in tree.walk(tmp_path, skip=skip)] == ["kept/x"]
-    assert sorted(asked) == [".thence", "kept", "x"]
-
-
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "broken").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
