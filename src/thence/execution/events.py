@@ -9,7 +9,13 @@ from typing import NamedTuple, TypeAlias
 from thence.execution.inside.child import open_words
 from thence.model.records import SensorReport
 
-__all__ = ["Action", "Ended", "FileEvent", "OnEvent", "absolute", "open_action"]
+__all__ = ["CHANGED", "CREATED", "Action", "Ended", "FileEvent", "OnEvent", "absolute", "open_action"]
+
+
+CREATED = "created"
+"""Detail of a truncation that is heard of only afterwards, of a file that was not there before."""
+CHANGED = "changed"
+"""Detail of one that is heard of only afterwards, of a file that was there."""
 
 
 class Action(StrEnum):
