@@ -13,6 +13,8 @@ import os
 import sys
 from _thread import _local, allocate_lock
 
+from .wire import Wire
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,7 +212,7 @@ class Channel:
     def _reset(self) -> None:
         # Another thread of the parent may have held the lock when it forked.
         self._lock = allocate_lock()
-        self._socket: Any = None
+        self._wire: Wire | None = None
         self._lost = False
         self._pid = os.getpid()
 
@@ -229,19 +231,18 @@ class Channel:
         if self._lost:
             return False
         try:
-            if self._socket is None:
-                import _socket
-
-                self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-                self._socket.connect(os.path.join(self._folder, SOCKET))
-            self._socket.sendall(message)
-            if self._socket.recv(1) == ANSWER:
+            if self._wire is None:
+                self._wire = Wire(os.path.join(self._folder, SOCKET))
+            self._wire.send(message)
+            if self._wire.receive() == ANSWER:
                 return True
         except OSError:
             pass
         except BaseException:
             # Ctrl-C while we wait: the answer would be taken for that to the next question.
-            self._socket = None
+            if self._wire is not None:
+                self._wire.close()
+            self._wire = None
             raise
         self._lost = True
         return False

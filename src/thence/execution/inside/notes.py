@@ -15,6 +15,8 @@ try:
 except ImportError:
     from json.encoder import encode_basestring_ascii as _quoted
 
+from .wire import Wire
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ class Notes:
     def _reset(self) -> None:
         # Another thread of the parent may have held the lock when it forked.
         self._lock = allocate_lock()
-        self._socket: Any = None
+        self._wire: Wire | None = None
         self._lost = False
         self._pid = os.getpid()
 
@@ -62,18 +64,20 @@ class Notes:
         if self._lost:
             return
         try:
-            if self._socket is None:
-                import _socket
-
-                self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-                self._socket.connect(self._path)
-            self._socket.sendall(message)
+            if self._wire is None:
+                self._wire = Wire(self._path)
+            self._wire.send(message)
         except OSError:
-            self._lost = True
+            self._lose()
         except BaseException:
             # Ctrl-C in the middle of a note: what follows could not be told from its rest.
-            self._lost = True
+            self._lose()
             raise
+
+    def _lose(self) -> None:
+        self._lost = True
+        if self._wire is not None:
+            self._wire.close()
 
 
 def encode(value: Any) -> str:

@@ -1,0 +1,176 @@
+"""Notes: from inside a program, through the socket, without secrets, into the spool."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thence.execution.capture.secrets import Redactor
+from thence.execution.inside.notes import NOTES, Notes, encode
+from thence.execution.launch import launch
+from thence.execution.noting import Listener, NoteBook, read_notes
+from thence.execution.observing import observe
+from thence.execution.planting import Planted
+from thence.model.observed import PythonProcess
+
+
+class Heard:
+    """A listener in a planted folder, and what it was told."""
+
+    def __init__(self, planted: Planted) -> None:
+        self.folder = planted.folder
+        self.notes: list[dict[str, Any]] = []
+        self.listener = Listener(planted.folder, lambda note: self.notes.append(dict(note)))
+
+    def close(self) -> None:
+        self.listener.close()
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.folder / NOTES))
+        return connection
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    with Planted() as planted:
+        yield Heard(planted)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 0, -(10**30), 1.5, "", 'ü"\\\n\ud800', [], [1, ["a"]], {"a": {"b": None}}],
+)
+def test_what_is_encoded_reads_as_it_was(value: Any) -> None:
+    assert json.loads(encode(value)) == value
+
+
+def test_what_json_cannot_say_is_said_as_text() -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    told = json.loads(encode({"nan": float("nan"), "path": Path("x"), "broken": Broken(), 1: (2,)}))
+    assert told == {"nan": "nan", "path": "x", "broken": "<Broken>", "1": [2]}
+
+
+def test_notes_arrive_in_order_also_those_from_before_the_listener_listens(heard: Heard) -> None:
+    notes = Notes(str(heard.folder))
+    notes.tell("a", {"n": 1})
+    heard.listener.start()
+    notes.tell("b", {"n": 2})
+    heard.close()
+    assert [(note["kind"], note["n"]) for note in heard.notes] == [("a", 1), ("b", 2)]
+    assert {note["pid"] for note in heard.notes} == {os.getpid()}
+
+
+def test_forks_have_connections_of_their_own(heard: Heard) -> None:
+    heard.listener.start()
+    code = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(heard.folder)!r})\n"
+        "from thence_inside.notes import Notes\n"
+        f"notes = Notes({str(heard.folder)!r})\n"
+        "notes.tell('first', {})\n"
+        "for n in range(3):\n"
+        "    if os.fork() == 0:\n"
+        "        notes.tell('fork', {'n': n}); os._exit(0)\n"
+        "for n in range(3): os.wait()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    heard.close()
+    forks = [note for note in heard.notes if note["kind"] == "fork"]
+    assert sorted(note["n"] for note in forks) == [0, 1, 2]
+    assert len({note["pid"] for note in forks}) == 3
+
+
+def test_torn_and_foreign_words_do_no_harm(heard: Heard) -> None:
+    heard.listener.start()
+    with heard.connect() as torn:
+        torn.sendall((100).to_bytes(4, "big") + b'{"kind"')
+    with heard.connect() as foreign:
+        foreign.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    with heard.connect() as other:
+        other.sendall((3).to_bytes(4, "big") + b"{{{")
+    Notes(str(heard.folder)).tell("after", {})
+    heard.close()
+    assert [note["kind"] for note in heard.notes] == ["after"]
+    assert len(heard.listener.problems) == 1
+
+
+def test_a_program_that_takes_the_descriptor_for_its_own_is_left_alone(heard: Heard) -> None:
+    notes = Notes(str(heard.folder))
+    notes.tell("a", {})
+    assert notes._wire is not None
+    ours, theirs = socket.socketpair()
+    os.dup2(theirs.fileno(), notes._wire._number)
+    notes.tell("b", {})
+    ours.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        ours.recv(1)
+    os.close(notes._wire._number)
+    ours.close()
+    theirs.close()
+    heard.listener.start()
+    heard.close()
+    assert [note["kind"] for note in heard.notes] == ["a"]
+
+
+def test_nobody_who_listens_is_no_reason_to_stop(tmp_path: Path) -> None:
+    Notes(str(tmp_path)).tell("x", {})
+
+
+def test_a_program_that_hangs_on_does_not_hold_up_the_end(heard: Heard) -> None:
+    heard.listener.start()
+    with heard.connect():
+        heard.close()
+
+
+def test_secrets_are_taken_out_before_anything_is_written(tmp_path: Path) -> None:
+    redactor = Redactor(b"key")
+    secret = "hf_" + "Ab3dEf6hIj" * 3
+    redactor.scrub_environment({"HF_TOKEN": secret})
+    book = NoteBook(tmp_path, redactor)
+    book.add({"kind": "x", "pid": 1, "url": f"https://a/{secret}", "deep": [{secret: secret}]})
+    book.close()
+    assert secret not in (tmp_path / "notes.jsonl").read_text()
+    (note,) = read_notes(tmp_path)
+    assert note["url"].startswith("https://a/<secret:")
+
+
+def test_torn_lines_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl").write_bytes(b'{"kind":"a"}\n[1]\n{"kind":1}\n{"kind":"b"}\n{"ki')
+    assert [note["kind"] for note in read_notes(tmp_path)] == ["a", "b"]
+
+
+def test_a_fold_that_fails_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl").write_bytes(b'{"kind":"process","pid":"no number"}\n')
+    seen = observe(tmp_path)
+    assert seen.observed == ()
+    assert len(seen.problems) == 1
+
+
+@pytest.mark.parametrize("sensor", ["auto", "audit-hook"])
+def test_each_python_of_a_command_is_heard(sensor: Any, tmp_path: Path) -> None:
+    redactor = Redactor(b"key")
+    book = NoteBook(tmp_path, redactor)
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'pass'])"
+    launch(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        on_event=lambda _: None,
+        on_note=book.add,
+        sensor=sensor,
+    )
+    book.close()
+    found = [one for one in observe(tmp_path).observed if isinstance(one, PythonProcess)]
+    assert len({one.pid for one in found}) == 2
+    version = f"cpython {sys.version.split()[0]}"
+    assert {one.python for one in found} == {version}
