@@ -102,6 +102,7 @@ def _summarize(invocation: Invocation, project: "Project", done: "RunDetail") ->
         values = [f"{key}={human.number(value)}" for key, value in sorted(done.metrics.items())]
         more = f" and {len(values) - _SHOWN} more" if values[_SHOWN:] else ""
         lines.append(f"  metrics: {human.line(' '.join(values[:_SHOWN]))}{more}")
+    lines += _chance(done)
     lines.append(f"  {_completeness(project, done)}")
     if done.sealed is None:
         lines.append("  publish it later: thence runs recover")
@@ -110,6 +111,16 @@ def _summarize(invocation: Invocation, project: "Project", done: "RunDetail") ->
     else:
         lines.append(f"  look at it: thence show {done.run.short}")
     output.trouble("\n".join(lines))
+
+
+def _chance(done: "RunDetail") -> list[str]:
+    """What makes another run come out otherwise, where that was seen."""
+    from thence.execution.capture.chance import WITHOUT_A_SEED
+
+    problems = () if done.sealed is None else done.sealed.problems
+    found = [text for text in problems if WITHOUT_A_SEED in text]
+    more = [f"  and {len(found) - 2} more generators without a seed"] if found[3:] else []
+    return [f"  {human.line(text)}" for text in found[: 2 if more else 3]] + more
 
 
 def _completeness(project: "Project", done: "RunDetail") -> str:

@@ -69,10 +69,12 @@ class InProcess:
         _hook.watcher.forget()
         _hook.current = self
         _hook.watcher.active = True
+        _hook.began()
 
     def stop(self) -> SensorReport:
         """Switch off; what was seen. A second call gives the same report."""
         if _hook.current is self:
+            _hook.ended()
             _hook.watcher.active = False
             _hook.current = None
         late = self._read_late()
@@ -154,6 +156,16 @@ class _Hook:
             Natives(self.watcher, self._observation.imports)
             start_parts(self._observation)
             sys.addaudithook(self._observation.hook)
+
+    def began(self) -> None:
+        """A run has begun in this process."""
+        if self._observation is not None:
+            self._observation.began()
+
+    def ended(self) -> None:
+        """It ends."""
+        if self._observation is not None:
+            self._observation.ended()
 
     def _tell(self, kind: str, fields: dict[str, Any]) -> None:
         if self.current is not None:

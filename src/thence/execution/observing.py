@@ -1,9 +1,11 @@
 """From notes to what the record of a run says of them."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from thence.execution.capture.chance import KINDS, read_chance
 from thence.execution.capture.probe import attempt
 from thence.execution.noting import read_notes
 from thence.model.observed import Observed, PythonProcess
@@ -60,8 +62,19 @@ def _processes(notes: Iterable[Note], spool: Path) -> Heard:
     )
 
 
+def _chance(notes: Iterable[Note], spool: Path) -> Heard:
+    found = read_chance(notes, _root(spool))
+    return Heard(found.observed, problems=found.problems)
+
+
+def _root(spool: Path) -> Path:
+    """The project of a run."""
+    return Path(json.loads((spool / "beginning.json").read_bytes())["opened"]["root"])
+
+
 _FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
     ("the Python processes", frozenset({"process"}), _processes),
+    ("the random generators", KINDS, _chance),
 )
 """Name for problems, kinds of notes, what to do with them; in the order of the record."""
 

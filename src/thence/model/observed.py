@@ -86,12 +86,15 @@ class Randomness(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     """A random number generator of a process.
 
     Attributes:
-        library: `random`, `numpy`, `numpy.Generator`, `torch` …
+        library: `random`, `numpy`, `torch`, `torch.cuda` for the ones that the functions of a
+            library draw from; `random.Random`, `numpy.Generator`, `numpy.RandomState` … for one
+            that the program made.
         seeded: Whether the program gave it a seed; None where that could not be seen.
         seed: The seed, where it is a number or short text.
         start: Digest of its state before the program began, shortened.
         end: Digest of its state when the process ended, shortened; None where it ended otherwise.
         used: Whether numbers were drawn from it; None where that could not be seen.
+        site: Where in the program it was made, or was used without a seed, as `path:line`.
     """
 
     pid: int
@@ -101,6 +104,7 @@ class Randomness(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     start: str | None = None
     end: str | None = None
     used: bool | None = None
+    site: str | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="sample"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["PARTS", "PLAN", "Observation", "begin", "start_parts"]
+__all__ = ["PARTS", "PLAN", "Observation", "begin", "quietly", "start_parts"]
 
 PLAN = "plan"
 
 # Modules of this package with a function `start(observation)`.
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("chance",)
 
 
 class Observation:
@@ -38,6 +39,8 @@ class Observation:
         self.imports = imports.Imports()
         self._tell = tell
         self._hooks: dict[str, list[Callable[[tuple[Any, ...]], None]]] = {}
+        self._at_begin: list[Callable[[], None]] = []
+        self._at_end: list[Callable[[], None]] = []
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Tell a note; never raises, and what it does itself is not observed."""
@@ -48,12 +51,38 @@ class Observation:
         """Call a function with the arguments of each such audit event (PEP 578)."""
         self._hooks.setdefault(event, []).append(function)
 
+    def on_begin(self, function: Callable[[], None]) -> None:
+        """Call it when the run begins in this process: in one process there may be several."""
+        self._at_begin.append(function)
+
+    def on_end(self, function: Callable[[], None]) -> None:
+        """Call it when the run or this process ends, unless that ends without a word."""
+        self._at_end.append(function)
+
+    def began(self) -> None:
+        """A run begins in this process."""
+        for function in self._at_begin:
+            quietly(function)
+
+    def ended(self) -> None:
+        """The run, or this process, ends."""
+        for function in self._at_end:
+            quietly(function)
+
     def hook(self, event: str, args: tuple[Any, ...]) -> None:
         """The audit hook of all parts."""
         functions = self._hooks.get(event)
         if functions is not None:
             for function in functions:
                 self.watcher.guarded(function, args)
+
+
+def quietly(function: Callable[[], Any]) -> None:
+    """Call it; what fails does not reach the program."""
+    try:  # noqa: SIM105 - contextlib would have to be imported
+        function()
+    except Exception:  # noqa: S110
+        pass
 
 
 def start_parts(observation: Observation) -> None:
@@ -87,6 +116,8 @@ def begin() -> None:
             natives.start(observation)
         start_parts(observation)
         sys.addaudithook(observation.hook)
+        observation.began()
+        atexit.register(observation.ended)
         observation.tell(
             "process",
             python=f"{sys.implementation.name} {sys.version.split()[0]}",

@@ -1,0 +1,95 @@
+"""Who called: the program itself, or a library."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+    from typing import Any
+
+    Site = tuple[str, int]
+
+__all__ = ["caller", "imitate", "is_own", "own"]
+
+_LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_IMPORT = "<frozen importlib"
+_DEEPEST = 200
+_known: dict[CodeType, bool] = {}
+
+
+def is_own(path: str) -> bool:
+    """Whether a source is of the program, and not of a library or an installed command."""
+    if path.startswith("<frozen"):
+        return False
+    if path.startswith("<"):  # typed, or given on the command line
+        return True
+    path = os.path.abspath(path)
+    others = (_STANDARD, _OURS, _thence(), os.path.join(sys.prefix, "bin") + os.sep)
+    return not (path.startswith(others) or any(folder in path for folder in _LIBRARIES))
+
+
+def _thence() -> str:
+    """The folder of thence, where the program has imported it: a checkout is not among packages."""
+    path = getattr(sys.modules.get("thence"), "__file__", None)
+    return os.path.dirname(path) + os.sep if path else _OURS
+
+
+def caller(depth: int, *, is_deep: bool = False) -> Site | None:
+    """Path and line of who called, that many frames up, if that is the program.
+
+    Args:
+        depth: 1 is who calls this function.
+        is_deep: Whether a library may be in between, unless it is just being imported.
+    """
+    frame: FrameType | None = sys._getframe(depth)  # noqa: SLF001
+    if frame is None or frame.f_code.co_filename.startswith(_OURS):
+        return None
+    if _is_own(frame):
+        return _site(frame)
+    return _above(frame) if is_deep else None
+
+
+def own() -> Site | None:
+    """Path and line in the program from which all this is done, unless a library is imported."""
+    return _above(sys._getframe(1))  # noqa: SLF001
+
+
+def _above(frame: FrameType | None) -> Site | None:
+    for _ in range(_DEEPEST):
+        if frame is None or frame.f_code.co_filename.startswith(_IMPORT):
+            return None
+        if _is_own(frame):
+            return _site(frame)
+        frame = frame.f_back
+    return None
+
+
+def _is_own(frame: FrameType) -> bool:
+    code = frame.f_code
+    known = _known.get(code)
+    if known is None:
+        if len(_known) > 10_000:
+            _known.clear()
+        known = _known[code] = is_own(code.co_filename)
+    return known
+
+
+def _site(frame: FrameType) -> Site:
+    path = frame.f_code.co_filename
+    return (path if path.startswith("<") else os.path.abspath(path), frame.f_lineno)
+
+
+def imitate(outer: Any, inner: Any) -> None:
+    """Make a wrapper look like what it wraps."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        try:
+            setattr(outer, name, getattr(inner, name))
+        except (AttributeError, TypeError):
+            continue
+    outer.__wrapped__ = inner
+    outer.__thence__ = True
