@@ -8,16 +8,21 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 from thence.errors import StorageError
-from thence.execution import audit, supervisor
+from thence.execution import audit, nested, supervisor
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
+from thence.execution.live import RUN_VARIABLE
 from thence.execution.noting import Listener, OnNote
 from thence.execution.planting import Planted
 from thence.execution.program import CommandDenied, CommandNotFound, find_program
+from thence.execution.relay import RELAY_VARIABLE
+from thence.execution.scanning import TreeScan
 from thence.execution.seccomp import SensorUnavailable
 from thence.execution.terminal import Output, Sink
 from thence.execution.watchdog import Watchdog
 
-__all__ = ["CommandDenied", "CommandNotFound", "find_program", "launch", "standard_input"]
+__all__ = ["CommandDenied", "CommandNotFound", "Sensor", "find_program", "launch", "standard_input"]
+
+Sensor = Literal["auto", "seccomp", "audit-hook"]
 
 
 class _Arguments(TypedDict):
@@ -39,13 +44,15 @@ def launch(
     cwd: str | os.PathLike[str],
     env: Mapping[str, str],
     on_event: OnEvent,
-    sensor: Literal["auto", "seccomp", "audit-hook"] = "auto",
+    sensor: Sensor = "auto",
     on_note: OnNote = lambda _: None,
     plan: Mapping[str, Any] = MappingProxyType({}),
+    scan: Callable[[], TreeScan] | None = None,
     stdout: Sink | None = None,
     stderr: Sink | None = None,
     target_fds: tuple[int, int] = (1, 2),
     stdin_fd: int = 0,
+    on_started: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Run a command to its end, watched, with its output passed on unchanged and to the sinks.
 
@@ -61,10 +68,12 @@ def launch(
         on_note: Called with what Python programs are heard to do besides touching files, in another
             thread.
         plan: For `thence_inside`, see `Planted`.
+        scan: Looks at the project's folder; called where the kernel does not watch.
         stdout: Gets each piece of standard output; None leaves that stream alone.
         stderr: Gets each piece of standard error; None leaves that stream alone.
         target_fds: Where the two streams go.
         stdin_fd: What the command gets as its standard input.
+        on_started: Called once it runs.
 
     Raises:
         CommandNotFound: There is no such program.
@@ -74,13 +83,6 @@ def launch(
         StorageError: The asked-for sensor does not work here.
     """
     program = find_program(command, cwd=cwd, env=env)
-    reason = "It was asked for." if sensor == "audit-hook" else supervisor.probe()
-    if sensor == "seccomp" and reason is not None:
-        raise StorageError(
-            "the kernel-level sensor does not work here",
-            why=reason,
-            hint="Leave the choice to thence: --sensor auto",
-        )
     with contextlib.ExitStack() as stack:
         watchdog = Watchdog()
         stack.callback(watchdog.close)
@@ -93,6 +95,7 @@ def launch(
         def begin() -> None:
             output.start()
             listener.start()
+            on_started()
 
         arguments: _Arguments = {
             "executable": program,
@@ -107,7 +110,7 @@ def launch(
             "on_resize": output.follow_size,
         }
         problems = _tell_of_input(stdin_fd, on_event)
-        ended = _watch(command, arguments, reason, planted, plan)
+        ended = _watch(command, arguments, sensor, planted, plan, scan=scan)
     problems += [*ended.problems, *output.problems, *filter(None, [watchdog.problem])]
     problems += listener.problems
     return ended._replace(problems=tuple(problems))
@@ -116,18 +119,50 @@ def launch(
 def _watch(
     command: Sequence[str],
     arguments: _Arguments,
-    reason: str | None,
+    sensor: Sensor,
     planted: Planted,
     plan: Mapping[str, Any],
+    *,
+    scan: Callable[[], TreeScan] | None,
 ) -> Ended:
-    if reason is None:
+    """Run it under the first sensor that works; those that do not work have run nothing."""
+    whys = []
+    if sensor in {"auto", "seccomp"}:
         planted.write_plan({**plan, "files": False})
         try:
-            return supervisor.supervise(command, **arguments)
-        except SensorUnavailable as error:  # it was there a moment ago; nothing has run yet
-            reason = str(error)
+            return _under_the_kernel(command, arguments, planted)
+        except SensorUnavailable as error:
+            whys.append(str(error))
+        if sensor == "seccomp":
+            raise StorageError(
+                "the kernel-level sensor does not work here",
+                why=whys[0],
+                hint="Leave the choice to thence: --sensor auto",
+            )
     planted.write_plan({**plan, "files": True})
-    return audit.supervise(command, **arguments, planted=planted.folder, why=reason)
+    why = " ".join(whys) or "Another one was asked for."
+    return audit.supervise(command, **arguments, planted=planted.folder, why=why, scan=scan)
+
+
+def _under_the_kernel(command: Sequence[str], arguments: _Arguments, planted: Planted) -> Ended:
+    """Under the filter of the run around this one, if there is one, else under our own.
+
+    Raises:
+        SensorUnavailable: Neither works; nothing was run.
+    """
+    outer = os.environ.get(RELAY_VARIABLE, "")
+    if os.path.exists(outer):
+        run = arguments["env"].get(RUN_VARIABLE, "")
+        with contextlib.suppress(SensorUnavailable):  # we may have left its processes
+            return nested.supervise(
+                command, **arguments, relay=outer, folder=str(planted.folder), run=run
+            )
+    reason = supervisor.probe()
+    if reason is not None:
+        raise SensorUnavailable(reason)
+    relay = str(planted.folder / "relay")
+    arguments = {**arguments, "env": {**arguments["env"], RELAY_VARIABLE: relay}}
+    return supervisor.supervise(command, **arguments, relay=relay)
 
 
 def standard_input(descriptor: int = 0) -> str | None:

@@ -5,7 +5,6 @@ listener answers. Nothing else is slowed: calls that are not in the table never 
 fast path. Needs no rights, no compiler and no ptrace; children inherit the filter.
 """
 
-import array
 import contextlib
 import ctypes
 import errno
@@ -16,11 +15,13 @@ import platform
 import socket
 import struct
 import sys
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Call", "Filtered", "Listener", "Notification", "SensorUnavailable", "fork"]
+from thence.execution import forking
+from thence.execution.forking import Forked, ForkFailed
+
+__all__ = ["Call", "Listener", "Notification", "SensorUnavailable", "fork"]
 
 _PR_SET_NO_NEW_PRIVS = 38
 _SET_MODE_FILTER = 1
@@ -196,14 +197,18 @@ class Listener:
     """Our end of the filter.
 
     The notification in work lies in `shared`, memory that the watchdog also has: if this process is
-    killed before it has answered, nobody else could know the number to answer with.
+    killed before it has answered, nobody else could know the number to answer with. After a page
+    there follow the numbers of those that are held: answered later, while others are received.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.shared_fd = os.memfd_create("thence-notification", os.MFD_CLOEXEC)
-        os.ftruncate(self.shared_fd, mmap.PAGESIZE)
-        self._shared = mmap.mmap(self.shared_fd, mmap.PAGESIZE)
+        size = mmap.PAGESIZE + _NUMBER.size * _HELD_LIMIT
+        os.ftruncate(self.shared_fd, size)
+        self._shared = mmap.mmap(self.shared_fd, size)
+        self._free = list(range(_HELD_LIMIT))
+        self._held: dict[int, int] = {}
         self._blank = bytes(_NOTIFICATION.size)
         machine = _MACHINES[platform.machine()]
         self._names = {number: name for name, number in machine.calls.items()}
@@ -239,11 +244,32 @@ class Listener:
 
     def proceed(self, notification: Notification) -> None:
         """Let the program make its call."""
+        self._proceed(notification.id)
+
+    def _proceed(self, number: int) -> None:
         try:
-            fcntl.ioctl(self.fd, _IOCTL_SEND, _ANSWER.pack(notification.id, 0, 0, _CONTINUE))
+            fcntl.ioctl(self.fd, _IOCTL_SEND, _ANSWER.pack(number, 0, 0, _CONTINUE))
         except OSError as error:
             if error.errno not in {errno.ENOENT, errno.EINPROGRESS}:
                 raise
+
+    def hold(self, notification: Notification) -> bool:
+        """Leave a program stopped until `release`; False where too many are held already."""
+        if not self._free:
+            return False
+        slot = self._held[notification.id] = self._free.pop()
+        self._write(slot, notification.id)
+        return True
+
+    def release(self, number: int) -> None:
+        """Let the program that was held with this number make its call."""
+        slot = self._held.pop(number)
+        self._proceed(number)
+        self._write(slot, 0)  # after the answer: the watchdog may give it twice, but not miss it
+        self._free.append(slot)
+
+    def _write(self, slot: int, number: int) -> None:
+        _NUMBER.pack_into(self._shared, mmap.PAGESIZE + _NUMBER.size * slot, number)
 
     def close(self) -> None:
         """Let go of it; another holder may go on answering."""
@@ -254,21 +280,14 @@ class Listener:
 
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
+_NUMBER = struct.Struct("=Q")
+_HELD_LIMIT = 1024
 
 
-class Filtered(NamedTuple):
-    """A child process under the filter, waiting for a byte on `channel` before it goes on."""
-
-    pid: int
-    listener_fd: int
-    channel: socket.socket
-
-
-def fork(body: Callable[[socket.socket], None]) -> Filtered:
+def fork(body: Callable[[socket.socket], None]) -> Forked:
     """Fork a child that runs `body` under the filter, after the parent has sent a byte.
 
-    `body` should end in exec; the child exits with 127 if it returns. It runs in a fork of what
-    may be a process with threads, so it must do little: no imports, no locks.
+    What it hands over is the listener. `body` keeps to the rules of `thence.execution.forking`.
 
     Raises:
         SensorUnavailable: The kernel does not let us.
@@ -279,39 +298,10 @@ def fork(body: Callable[[socket.socket], None]) -> Filtered:
             f"There is no kernel-level sensor for {sys.platform} on {platform.machine()}."
         )
     program = _program(machine)
-    ours, theirs = socket.socketpair()
-    with warnings.catch_warnings():
-        # Python 3.12 and later warn of threads; the child keeps to the rules above.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        ours.close()  # else it would not hear of the parent's death, and wait for its byte forever
-        _child(machine.seccomp, program, theirs, body)
-    theirs.close()
-    word, descriptors, _, _ = ours.recvmsg(8, socket.CMSG_SPACE(4))
-    if descriptors:
-        return Filtered(pid, array.array("i", descriptors[0][2][:4])[0], ours)
-    ours.close()
-    os.waitpid(pid, 0)
-    raise SensorUnavailable(_reason(int(word or 0)))
-
-
-def _child(
-    number: int, program: _Program, channel: socket.socket, body: Callable[[socket.socket], None]
-) -> None:
     try:
-        try:
-            fd = _install(number, program)
-        except OSError as error:
-            channel.send(str(error.errno).encode())
-            os._exit(1)
-        rights = array.array("i", [fd])
-        channel.sendmsg([b"listener"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-        os.close(fd)
-        if channel.recv(1):
-            body(channel)
-    finally:
-        os._exit(127)
+        return forking.fork(lambda: _install(machine.seccomp, program), body)
+    except ForkFailed as failure:
+        raise SensorUnavailable(_reason(failure.code)) from failure
 
 
 def _reason(code: int) -> str:

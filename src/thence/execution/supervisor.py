@@ -1,7 +1,6 @@
 """The kernel-level sensor: runs a command and is asked before it touches a file."""
 
 import contextlib
-import errno
 import os
 import platform
 import re
@@ -11,12 +10,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from thence.errors import InternalError
 from thence.execution import seccomp, signals
 from thence.execution.events import Ended, OnEvent
+from thence.execution.forking import Forked
+from thence.execution.image import Image
+from thence.execution.kinship import is_alive, name_of
 from thence.execution.program import CommandDenied
+from thence.execution.relay import Relay
 from thence.execution.seccomp import Listener, Notification, SensorUnavailable
 from thence.execution.tracee import Decoder, TaskMemory, Unreadable
 from thence.execution.watchdog import Watchdog
@@ -28,6 +30,9 @@ _MINIMUM_KERNEL = (5, 9)
 _PROBE_TIMEOUT_MS = 5000
 # Processes that end just after the command (the rest of a pipeline) are still observed.
 _GRACE_S = 0.25
+_PROTECTED = (
+    "The paths of some system calls could not be read (programs that protect their memory)."
+)
 
 
 def probe() -> str | None:
@@ -45,7 +50,7 @@ def probe() -> str | None:
         child = seccomp.fork(_open_null)
     except SensorUnavailable as unavailable:
         return str(unavailable)
-    listener = Listener(child.listener_fd)
+    listener = Listener(child.fd)
     try:
         return _try_out(child.channel, listener)
     except OSError as error:
@@ -91,6 +96,7 @@ def supervise(
     env: Mapping[str, str],
     on_event: OnEvent,
     watchdog: Watchdog,
+    relay: str | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
@@ -110,6 +116,7 @@ def supervise(
         env: Environment of the command.
         on_event: See `OnEvent`.
         watchdog: Takes over if this process is killed.
+        relay: Where runs inside of this one ask to be told what their commands do; None: nowhere.
         stdin_fd: Descriptors that the command gets as its standard ones.
         stdout_fd: Like `stdin_fd`.
         stderr_fd: Like `stdin_fd`.
@@ -120,11 +127,11 @@ def supervise(
         SensorUnavailable: The kernel does not let us; nothing was run.
         CommandDenied: The system refuses to run the program.
     """
-    image = _Image(
+    image = Image(
         executable, list(command), dict(env), os.fspath(cwd), (stdin_fd, stdout_fd, stderr_fd)
     )
     child = seccomp.fork(image.become)
-    session = _Session(child, on_event)
+    session = _Session(child, on_event, relay)
     watchdog.guard_listener(session.listener.fd, session.listener.shared_fd)
     try:
         with signals.passed_on(session.deliver, on_resize=on_resize):
@@ -145,44 +152,11 @@ def supervise(
         session.close()
 
 
-class _Image(NamedTuple):
-    """What a forked child is to become."""
-
-    executable: str
-    words: list[str]
-    environment: dict[str, str]
-    folder: str
-    standard_fds: tuple[int, int, int]
-
-    def become(self, channel: socket.socket) -> None:
-        """In the child: replace it by the command, or tell why not."""
-        try:
-            # Copies first: one of the standard descriptors may be the source of another.
-            for target, fd in enumerate([os.dup(fd) for fd in self.standard_fds]):
-                os.dup2(fd, target)
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)  # Python ignores them; programs expect not
-            os.chdir(self.folder)
-            self._execute()
-        except OSError as error:
-            channel.send(str(error.errno).encode())
-
-    def _execute(self) -> None:
-        try:
-            os.execve(self.executable, self.words, self.environment)  # noqa: S606
-        except OSError as error:
-            if error.errno != errno.ENOEXEC:
-                raise
-            # A script without a first line: shells run it by sh.
-            words = ["sh", self.executable, *self.words[1:]]
-            os.execve("/bin/sh", words, self.environment)  # noqa: S606
-
-
 class _Session:
     """One supervised command."""
 
-    def __init__(self, child: seccomp.Filtered, on_event: OnEvent) -> None:
-        self.listener = Listener(child.listener_fd)
+    def __init__(self, child: Forked, on_event: OnEvent, relay: str | None) -> None:
+        self.listener = Listener(child.fd)
         self.exec_error = 0
         self._child = child
         self._on_event = on_event
@@ -190,6 +164,7 @@ class _Session:
         self._status: int | None = None
         self._pid: int | None = child.pid
         self._process_fd = os.pidfd_open(child.pid)
+        self._is_watched = True
         self._tasks: set[int] = set()
         self._events = 0
         self._unreadable = 0
@@ -199,6 +174,10 @@ class _Session:
         self._poller.register(self.listener.fd, select.POLLIN)
         self._poller.register(self._process_fd, select.POLLIN)
         self._poller.register(child.channel, select.POLLIN)
+        self._relay: Relay | None = None
+        if relay is not None:
+            with contextlib.suppress(OSError):  # then runs inside of this one see less
+                self._relay = Relay(relay, child.pid, self.listener, self._poller)
 
     def deliver(self, number: int) -> None:
         """Send a signal to the command, if it is still there."""
@@ -209,60 +188,84 @@ class _Session:
     def serve_until_end(self) -> None:
         """Answer until the command itself has ended."""
         while self._status is None:
-            ready = dict(self._poller.poll())
-            if ready.get(self.listener.fd, 0) & select.POLLIN:
-                self._answer()
-            elif ready.get(self.listener.fd, 0):
-                self._poller.unregister(self.listener.fd)
+            ready = self._serve(None)
             if self._child.channel.fileno() in ready:
-                self._hear_of_exec()
+                # Closed by a successful exec, else the number of the error.
+                self.exec_error = int(self._child.channel.recv(8) or 0)
+                self._poller.unregister(self._child.channel)
             # The last questions of a command come before its end is handled.
             if self._process_fd in ready and not ready.get(self.listener.fd, 0) & select.POLLIN:
                 pid, self._pid = self._child.pid, None
                 _, self._status = os.waitpid(pid, 0)
-
-    def _hear_of_exec(self) -> None:
-        # Closed by a successful exec, else the number of the error.
-        word = self._child.channel.recv(8)
-        self.exec_error = int(word or 0)
-        self._poller.unregister(self._child.channel)
+                self._poller.unregister(self._process_fd)
 
     def serve_rest(self) -> None:
         """Answer what the command started until that has ended too, but only for a moment."""
-        poller = select.poll()
-        poller.register(self.listener.fd, select.POLLIN)
         leave_at = time.monotonic() + _GRACE_S
-        while (left_s := leave_at - time.monotonic()) > 0:
-            ready = poller.poll(left_s * 1000)
-            if ready and not ready[0][1] & select.POLLIN:
-                return
-            if ready:
-                self._answer()
+        while self._is_watched and (left_s := leave_at - time.monotonic()) > 0:
+            self._serve(left_s * 1000)
+
+    def _serve(self, timeout_ms: float | None) -> dict[int, int]:
+        """Answer one question, and whoever else is ready; what was ready."""
+        relay = self._relay
+        if timeout_ms is None and relay is not None:
+            timeout_ms = relay.timeout_ms
+        events = self._poller.poll(timeout_ms)
+        ready = dict(events)
+        asked = ready.get(self.listener.fd, 0)
+        if asked & select.POLLIN:
+            self._answer()
+        elif asked:  # the kernel says: nobody is left who could ask
+            self._poller.unregister(self.listener.fd)
+            self._is_watched = False
+        if relay is not None and relay.is_needed:
+            relay.serve(events)
+        return ready
 
     def _answer(self) -> None:
         notification = self.listener.receive()
         if notification is None:
             return
+        held = False
         try:
-            self._handle(notification)
+            held = self._handle(notification)
         except Exception as error:  # recording must never break the user's program
-            self._failures += 1
-            self._first_failure = self._first_failure or f"{type(error).__name__}: {error}"
+            self._failed(error)
         finally:
-            self.listener.proceed(notification)
+            if not held:
+                self.listener.proceed(notification)
 
-    def _handle(self, notification: Notification) -> None:
+    def _handle(self, notification: Notification) -> bool:
+        """Record it; whether the program is held for the sake of an inner run."""
         self._events += 1
         self._tasks.add(notification.task)
+        relay = self._relay
         try:
             event = self._decoder.decode(notification)
         except Unreadable:
             # A bad address is the program's own affair; a live task whose memory we may not read
             # is something that we missed.
-            self._unreadable += self.listener.is_valid(notification)
-            return
-        if event is not None and self.listener.is_valid(notification):
+            if self.listener.is_valid(notification):
+                self._unreadable += 1
+                if relay is not None and relay.is_needed:
+                    relay.remark(notification.task, _PROTECTED)
+            return False
+        if relay is not None and relay.is_needed and self._decoder.remark:
+            relay.remark(notification.task, self._decoder.remark)
+        if event is None or not self.listener.is_valid(notification):
+            return False
+        if relay is not None and event.path == relay.mark:
+            relay.admit(notification.task)
+            return False
+        try:
             self._on_event(event)
+        except Exception as error:  # an inner run is told nevertheless
+            self._failed(error)
+        return relay is not None and relay.is_needed and relay.offer(notification, event)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self._first_failure = self._first_failure or f"{type(error).__name__}: {error}"
 
     def ended(self) -> Ended:
         """The result, once all is over."""
@@ -293,6 +296,7 @@ class _Session:
             completeness="partial" if not_seen else "kernel-complete",
             not_seen=tuple(not_seen),
             events=self._events,
+            inner_runs=tuple(self._relay.runs) if self._relay is not None else (),
         )
         return Ended(
             exit_code=128 - code if code < 0 else code,
@@ -304,24 +308,16 @@ class _Session:
 
     def _left_behind(self) -> list[str]:
         """Names of observed processes that still run under a filter, with their ids."""
-        poller = select.poll()
-        poller.register(self.listener.fd, select.POLLIN)
-        if any(not what & select.POLLIN for _, what in poller.poll(0)):
+        if not self._is_watched or any(
+            fd == self.listener.fd and not what & select.POLLIN for fd, what in self._poller.poll(0)
+        ):
             return []  # the kernel says: nobody is left
-        found: dict[str, None] = {}
-        for task in sorted(self._tasks):
-            try:
-                with open(f"/proc/{task}/status", encoding="utf-8", errors="replace") as lines:
-                    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-            except OSError:
-                continue
-            alive = not fields.get("State", "Z").startswith(("Z", "X"))
-            if alive and fields.get("Seccomp", "").strip() == "2":
-                found[f"{fields['Name'].strip()} {fields['Tgid'].strip()}"] = None
-        return list(found)
+        return list(dict.fromkeys(name_of(task) for task in sorted(self._tasks) if is_alive(task)))
 
     def close(self) -> None:
         """Let go of everything; what still runs is the watchdog's."""
+        if self._relay is not None:
+            self._relay.close()
         self._child.channel.close()
         if self._pid is not None:  # we failed; without a byte from us the child ends at once
             with contextlib.suppress(ChildProcessError):

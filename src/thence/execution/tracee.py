@@ -82,10 +82,12 @@ class Decoder:
 
     Attributes:
         blind_spots: Sentences on what was done that lets accesses go unseen.
+        remark: The one that the last notification made; empty where it made none.
     """
 
     def __init__(self) -> None:
         self.blind_spots: dict[str, None] = {}
+        self.remark = ""
         self._memory = TaskMemory()
         self._handlers: dict[Call, Callable[[int, tuple[int, ...]], FileEvent | None]] = {
             "openat": self._openat,
@@ -120,6 +122,7 @@ class Decoder:
         Raises:
             Unreadable: The task's memory cannot be read.
         """
+        self.remark = ""
         handler = self._handlers.get(notification.call)
         return None if handler is None else handler(notification.task, notification.arguments)
 
@@ -164,7 +167,7 @@ class Decoder:
         if not path:
             return None
         if _begins_with(path, _ELF_32):
-            self.blind_spots["32-bit programs were run; what they opened was not seen."] = None
+            self._remark("32-bit programs were run; what they opened was not seen.")
         return FileEvent(Action.EXECUTE, path, "", task, "")
 
     def _pair(
@@ -208,12 +211,14 @@ class Decoder:
         return FileEvent(Action.CONNECT, f"{host}:{port}", "", task, _transport(task, a[0]))
 
     def _io_uring(self, task: int, a: tuple[int, ...]) -> None:
-        self.blind_spots["A program used io_uring; files opened through it were not seen."] = None
+        self._remark("A program used io_uring; files opened through it were not seen.")
 
     def _new_root(self, task: int, a: tuple[int, ...]) -> None:
-        self.blind_spots[
-            "A program changed its root folder; paths it used after that may be wrong."
-        ] = None
+        self._remark("A program changed its root folder; paths it used after that may be wrong.")
+
+    def _remark(self, sentence: str) -> None:
+        self.remark = sentence
+        self.blind_spots[sentence] = None
 
 
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC

@@ -131,11 +131,13 @@ def _wait_for_end(
 
 def _answer_what_was_in_work(listener: int, shared: int) -> None:
     # Killed between question and answer: the kernel does not ask a second time. The supervisor
-    # received into this memory, so the number of the question is there.
-    with mmap.mmap(shared, mmap.PAGESIZE) as page:
-        (number,) = struct.unpack_from("=Q", page)
-    if number:
-        _proceed(listener, number)
+    # received into this memory, so the number of the question is there. After a page there follow
+    # the numbers of questions whose answers it had put off.
+    with mmap.mmap(shared, 0) as memory:
+        (number,) = struct.unpack_from("=Q", memory)
+        held = struct.iter_unpack("=Q", memory[mmap.PAGESIZE :])
+        for one in {number, *(number for (number,) in held)} - {0}:
+            _proceed(listener, one)
 
 
 def _proceed(listener: int, number: int) -> None:

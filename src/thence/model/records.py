@@ -298,16 +298,18 @@ class SensorReport(msgspec.Struct, frozen=True, kw_only=True):
     """Which sensor watched the run, and what it cannot have seen.
 
     Attributes:
-        name: `seccomp` or `audit-hook`.
-        completeness: `kernel-complete`, `python-complete` or `partial`.
+        name: `seccomp`, `strace` or `audit-hook`.
+        completeness: `kernel-complete`, `trace-complete`, `python-complete` or `partial`.
         not_seen: Sentences for people.
         events: Number of events it handled.
+        inner_runs: Runs that the command made, and that were told what their commands did.
     """
 
     name: str
     completeness: str
     not_seen: tuple[str, ...] = ()
     events: int = 0
+    inner_runs: tuple[str, ...] = ()
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

@@ -362,24 +362,6 @@ def test_a_signal_to_the_supervisor_is_passed_on(watched: Watched) -> None:
     assert ended.exit_code == 33
 
 
-def test_nested_runs_fall_back_and_both_see(watched: Watched) -> None:
-    code = (
-        "import os\nfrom thence.execution import supervisor\n"
-        "from thence.execution.launch import launch\n"
-        "print(supervisor.probe())\n"
-        "seen = []\n"
-        f"ended = launch([{sys.executable!r}, '-c', 'open(\"a\")'], cwd='.', env=os.environ, "
-        "on_event=seen.append)\n"
-        "print(ended.exit_code, ended.report.name, any(e.path.endswith('/a') for e in seen))\n"
-    )
-    watched.python(code)
-    assert bytes(watched.output).decode().splitlines() == [
-        "This process already runs under a seccomp listener, and there can be only one.",
-        "0 audit-hook True",
-    ]
-    assert "a" in watched.seen(Action.READ)
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="shown by changing the user, which only root can")
 def test_no_rights_are_needed() -> None:
     code = (
