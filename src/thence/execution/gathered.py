@@ -30,7 +30,10 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     def contents(self) -> set[Digest]:
         """Digests of everything that the record will refer to, but for the list of its files."""
         draft = self.draft
-        single = (draft.series, draft.environment, draft.stdout, draft.stderr, draft.code.diff)
+        single = (
+            *(draft.series, draft.observed, draft.environment),
+            *(draft.stdout, draft.stderr, draft.code.diff),
+        )
         uses = [item.use for item in (*self.inputs, *self.overwritten, *self.outputs)]
         files = (use.digest for use in (*uses, *self.others))
         return {digest for digest in (*single, *files) if digest is not None}

@@ -19,6 +19,7 @@ from thence.execution.capture.keeper import Signature
 from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
 from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
+from thence.execution.capture.resources import Resources, read_resources
 from thence.execution.capture.secrets import Stream
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.gathered import Gathered
@@ -135,6 +136,10 @@ class _Gatherer:
         others = [*self._store_documents()]
         heard = self._observations()
         others += self._store_bodies(heard)
+        resources = self._probe(
+            "what it took of the machine", lambda: read_resources(self._spool.folder), Resources()
+        )
+        observed = [*heard.observed, *resources.samples]
         environment = self._environment()
         others += self._store_packages(environment)
         environment_digest = self._writer.put_bytes(codec.encode(environment)).digest
@@ -182,11 +187,8 @@ class _Gatherer:
             traceback=end.traceback or self._traceback(),
             withheld=tuple(dict.fromkeys((*self._beginning.withheld, *self._redactor.withheld))),
             connections=tuple(one for one in self._ledger.connections if one not in heard.heard_of),
-            observed=(
-                self._writer.put_bytes(encode_lines(heard.observed)).digest
-                if heard.observed
-                else None
-            ),
+            observed=self._writer.put_bytes(encode_lines(observed)).digest if observed else None,
+            usage=resources.usage,
             problems=tuple(dict.fromkeys((*self._problems, *environment.problems))),
             rerunnable=self._beginning.rerunnable,
             ordinal=self._beginning.ordinal,

@@ -16,6 +16,7 @@ from thence.execution.capture.classify import is_short_text
 from thence.execution.capture.files import FileLedger
 from thence.execution.capture.host import capture_host
 from thence.execution.capture.params import read_argv
+from thence.execution.capture.resources import sampling
 from thence.execution.capture.secret_files import is_secret_file
 from thence.execution.capture.secrets import Redactor, Stream
 from thence.execution.events import Ended
@@ -162,6 +163,7 @@ def execute(
             with (
                 contextlib.closing(NoteBook(spool.folder, opened.redactor)) as notes,
                 _output_files(opened) as (stdout, stderr),
+                sampling(spool.folder),
             ):
                 ended = launch(
                     command,

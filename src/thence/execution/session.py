@@ -12,6 +12,7 @@ from typing import Any
 
 from thence.errors import Conflict
 from thence.execution import ending, live
+from thence.execution.capture.resources import Sampler
 from thence.execution.ending import is_prompt
 from thence.execution.events import Action, FileEvent
 from thence.execution.holding import finish as finish_run
@@ -61,7 +62,9 @@ class Session:
         os.environ[live.SPOOL_VARIABLE] = str(self._opened.spool.folder)
         os.environ[live.RUN_VARIABLE] = self.run
         self._notes = NoteBook(self._opened.spool.folder, self._opened.redactor)
-        self._sensor = InProcess(self._opened.ledger.on_event, self._notes.add)
+        self._sensor = InProcess(self._on_event, self._notes.add)
+        with unobserved():
+            self._sampler = Sampler(self._opened.spool.folder, itself=True)
         self._sensor.start()
         self._note_modules()
 
@@ -72,6 +75,17 @@ class Session:
         """Append metrics and params; never raises."""
         if (tail := live.current()) is not None:
             tail.log(dict(values), step=step)
+            self.sample()
+
+    def _on_event(self, event: FileEvent) -> None:
+        self._opened.ledger.on_event(event)
+        self.sample()
+
+    def sample(self) -> None:
+        """If it is due: a thread for that would change programs that fork."""
+        if self._sampler.is_due:
+            with unobserved():
+                self._sampler.tick()
 
     def end(self, error: BaseException | None = None, *, is_code_known: bool = True) -> RunId:
         """Seal the run; a second call does nothing.
@@ -90,6 +104,7 @@ class Session:
         _current = None
         self._note_modules()
         report = self._sensor.stop()
+        self._sampler.finish()
         self._notes.close()
         live.attach(None)
         for name in (live.SPOOL_VARIABLE, live.RUN_VARIABLE):
@@ -140,6 +155,9 @@ class _Joined(Session):
     def __init__(self, tail: live.Tail, options: RunOptions) -> None:
         self.run = RunId(os.environ[live.RUN_VARIABLE])
         tail.log_params({**options.tags, **options.params})
+
+    def sample(self) -> None:
+        """Do nothing."""
 
     def end(self, error: BaseException | None = None, *, is_code_known: bool = True) -> RunId:
         """Do nothing."""
@@ -218,6 +236,8 @@ def log(
         tail = live.current()
     if tail is not None:
         tail.log(dict(values), step=step)
+        if _current is not None:
+            _current.sample()
 
 
 def finish() -> RunId | None:

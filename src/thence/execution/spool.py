@@ -8,6 +8,8 @@
         files.jsonl      what the sensor saw            (FileLedger)
         kept/<n>         bytes at the time of use       (FileLedger)
         events-*.jsonl   what the program logged        (Tail)
+        samples.jsonl    what its processes took of the machine, now and then,
+        usage.json       and in all                     (Sampler)
         stdout, stderr   scrubbed
         end.json         how it ended, once it has
         outputs.json     what its outputs looked like then
