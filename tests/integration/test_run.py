@@ -373,13 +373,13 @@ def test_a_run_needs_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "broken",
     [
-        "capture_code",
-        "capture_environment",
-        "find_documents",
-        "read_config",
-        "read_metrics",
-        "live.read_lines",
-        "registry.sniff",
+        "code_record.capture_code",
+        "gathering.capture_environment",
+        "gathering.find_documents",
+        "gathering.read_config",
+        "gathering.read_metrics",
+        "gathering.live.read_lines",
+        "gathering.registry.sniff",
     ],
 )
 def test_a_probe_that_fails_never_breaks_the_run(
@@ -388,7 +388,7 @@ def test_a_probe_that_fails_never_breaks_the_run(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("this probe is broken")
 
-    monkeypatch.setattr(f"thence.execution.gathering.{broken}", fail)
+    monkeypatch.setattr(f"thence.execution.{broken}", fail)
     workshop.write("conf.yaml", "a: 1\n")
     run = workshop.script(
         "open('conf.yaml').read()\nopen('metrics.json', 'w').write('{\"auc\": 1}')\n"

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from thence.errors import ThenceError
 from thence.execution import live
 from thence.execution.binding import Stored, change
-from thence.execution.capture.code import CodeState, capture_code, find_documents
+from thence.execution.capture.code import find_documents
 from thence.execution.capture.environment import Environment, capture_environment
 from thence.execution.capture.keeper import Signature
 from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
@@ -22,6 +22,7 @@ from thence.execution.capture.probe import attempt
 from thence.execution.capture.resources import Resources, read_resources
 from thence.execution.capture.secrets import Stream
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
+from thence.execution.code_record import record_code
 from thence.execution.gathered import Gathered
 from thence.execution.heads import TEXT, beginning_of, head_of
 from thence.execution.keeping import first_bytes
@@ -488,21 +489,16 @@ class _Gatherer:
             for item in inputs
             if not item.use.path.startswith("/") and item.use.role is not FileRole.INPUT
         ]
-        state, problem = attempt("the git state", lambda: capture_code(self._root, files))
-        self._problems += [problem] if problem else []
-        state = state or CodeState()
-        self._problems += state.problems
-        diff = None
-        if state.diff:
-            diff = self._writer.put_bytes(self._redactor.scrub_bytes(state.diff)).digest
-        return Code(
-            commit=state.commit,
-            branch=state.branch,
-            remote=state.remote,
-            dirty=state.dirty,
-            diff=diff,
-            untracked=state.untracked,
+        found = record_code(
+            self._root,
+            str(self._opened.run),
+            files,
+            self._ledger.reads,
+            redactor=self._redactor,
+            writer=self._writer,
         )
+        self._problems += found.problems
+        return found.code
 
     def _environment(self) -> Environment:
         ledger = self._ledger

@@ -36,6 +36,7 @@ def test_a_clean_repository(repository: Path) -> None:
         commit=git(repository, "rev-parse", "HEAD"),
         branch="main",
         remote="https://git.example/x.git",
+        is_complete=True,
     )
 
 

@@ -2,46 +2,40 @@
 
 import os
 import re
-import shutil
-import subprocess
-import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from thence.execution.capture.diffs import without_secret_files
+from thence.execution.capture.git import Git, Refused, Repository, find_repository
 from thence.execution.capture.secret_files import is_secret_file
 from thence.execution.capture.urls import without_credentials
 
-__all__ = ["CodeState", "capture_code", "find_documents"]
+__all__ = ["Change", "CodeState", "capture_code", "find_documents"]
 
 DEFAULT_DIFF_LIMIT_BYTES = 20 << 20
 DEFAULT_TIMEOUT_S = 20.0
 
 _PATHS_PER_CALL = 500
 _HERE = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_SETTINGS = (
-    # Nothing that a repository configures may run or change what is written down.
-    *("-c", "core.fsmonitor=false"),
-    *("-c", "core.hooksPath=/dev/null"),
-    *("-c", "core.quotePath=false"),
-    *("-c", "core.pager=cat"),
-    *("-c", "diff.noprefix=false"),
-    *("-c", "diff.mnemonicPrefix=false"),
-    *("-c", "diff.submodule=short"),
-)
-_OF_ANOTHER_REPOSITORY = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_DIFF_OPTS",
-)
-"""Set while a git hook runs us; they would answer for the wrong folder."""
+
+
+class Change(NamedTuple):
+    """A tracked file that is not as it was committed.
+
+    Attributes:
+        path: From the folder of the work tree.
+        mode: Of the file as it is, as git writes it; zeros where there is none.
+        head_mode: As it was committed; zeros where it was not.
+        head_object: What was committed.
+        is_submodule: It is a repository.
+    """
+
+    path: str
+    mode: str
+    head_mode: str
+    head_object: str
+    is_submodule: bool = False
 
 
 class CodeState(NamedTuple):
@@ -55,6 +49,8 @@ class CodeState(NamedTuple):
         diff: `git diff --binary HEAD` of the whole repository, or None where there is none.
         untracked: Those of the asked files that git does not track, as they were given.
         submodules: `path commit`, with `+` before those whose commit was changed.
+        changes: The tracked files that are not as they were committed.
+        is_complete: Git answered.
         problems: Sentences for people.
     """
 
@@ -65,11 +61,9 @@ class CodeState(NamedTuple):
     diff: bytes | None = None
     untracked: tuple[str, ...] = ()
     submodules: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    is_complete: bool = False
     problems: tuple[str, ...] = ()
-
-
-class _Refused(Exception):
-    """Git did not answer; the text says why."""
 
 
 def capture_code(
@@ -91,14 +85,17 @@ def capture_code(
         diff_limit_bytes: A longer diff is not kept; a problem says so.
         timeout_s: For each call of git.
     """
-    git_dir = _find_git_dir(root)
-    if git_dir is None:
+    repository = find_repository(root)
+    if repository is None:
         return CodeState()
-    git = _Git(root, timeout_s)
+    git = Git(root, timeout_s)
     try:
-        status = git.output("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no")
-    except _Refused as refusal:
-        state = _read_plainly(git_dir)
+        status = git.output(
+            *("status", "--porcelain=v2", "--branch", "-z"),
+            *("--untracked-files=no", "--no-renames"),
+        )
+    except Refused as refusal:
+        state = _read_plainly(repository)
         problem = f"uncommitted changes are not known: {refusal}"
         return state._replace(problems=(problem,))
     state = _parse_status(status)
@@ -109,84 +106,16 @@ def capture_code(
         state = state._replace(diff=diff)
     try:
         state = state._replace(untracked=tuple(_untracked(git, root, list(files))))
-    except _Refused as refusal:
+    except Refused as refusal:
         problems.append(f"which files git does not track is not known: {refusal}")
-    if state.submodules or _has_submodules(git_dir, root):
+    if state.submodules or _has_submodules(repository):
         state = state._replace(submodules=_submodules(git, problems))
     return state._replace(problems=tuple(problems))
 
 
-class _Git:
-    def __init__(self, root: Path, timeout_s: float) -> None:
-        self.root = root
-        self.timeout_s = timeout_s
-        self.program = shutil.which("git")
-
-    def output(self, *arguments: str, limit_bytes: int = 1 << 28) -> bytes:
-        """Standard output, or one byte more than the limit where it is longer."""
-        if self.program is None:
-            raise _Refused("git is not installed")
-        with tempfile.TemporaryFile() as errors:
-            try:
-                process = subprocess.Popen(
-                    [self.program, *_SETTINGS, *arguments],
-                    cwd=self.root,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    env=_variables(),
-                    start_new_session=True,  # Ctrl-C is for the user's program, not for this
-                )
-            except OSError as error:
-                raise _Refused(f"git cannot be started: {error}") from error
-            late = threading.Event()
-
-            def end() -> None:
-                late.set()
-                process.kill()
-
-            timer = threading.Timer(self.timeout_s, end)
-            timer.start()
-            try:
-                with process:
-                    assert process.stdout is not None
-                    output = process.stdout.read(limit_bytes + 1)
-                    if len(output) > limit_bytes:
-                        process.kill()
-                        return output
-            finally:
-                timer.cancel()
-            if late.is_set():
-                raise _Refused(f"git {arguments[0]} took longer than {self.timeout_s:g} s")
-            if process.returncode != 0:
-                errors.seek(0)
-                raise _Refused(_reason(errors.read(4096).decode("utf-8", "replace")))
-            return output
-
-
-def _variables() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in _OF_ANOTHER_REPOSITORY}
-    return kept | {
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_LITERAL_PATHSPECS": "1",
-        "GIT_TRACE": "0",
-        "LC_ALL": "C",
-    }
-
-
-def _reason(text: str) -> str:
-    if "dubious ownership" in text:
-        return "git does not trust the folder, which belongs to another user (see safe.directory)"
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("fatal: ") if lines else "git failed without a word"
-
-
 def _parse_status(output: bytes) -> CodeState:
     commit = branch = None
-    dirty = False
-    submodules = []
+    changes = []
     fields = iter(output.decode("utf-8", "surrogateescape").split("\0"))
     for field in fields:
         if field.startswith("# branch.oid "):
@@ -195,21 +124,28 @@ def _parse_status(output: bytes) -> CodeState:
         elif field.startswith("# branch.head "):
             head = field.removeprefix("# branch.head ")
             branch = None if head == "(detached)" else head
-        elif field[:2] in {"1 ", "2 ", "u "}:
-            dirty = True
-            if field.startswith("2 "):
-                next(fields, "")  # the path that it was renamed from
-            if field.split(" ", 3)[2].startswith("S"):
-                submodules.append(field.rpartition(" ")[2])
-    return CodeState(commit=commit, branch=branch, dirty=dirty, submodules=tuple(submodules))
+        elif field.startswith("1 "):
+            _, _, sub, mode, _, now, object_id, _, path = field.split(" ", 8)
+            changes.append(Change(path, now, mode, object_id, sub.startswith("S")))
+        elif field.startswith("u "):
+            # The second of three sides is that of HEAD.
+            _, _, sub, _, mode, _, now, _, object_id, _, path = field.split(" ", 10)
+            changes.append(Change(path, now, mode, object_id, sub.startswith("S")))
+    return CodeState(
+        commit=commit,
+        branch=branch,
+        dirty=bool(changes),
+        changes=tuple(changes),
+        is_complete=True,
+    )
 
 
-def _remote(git: _Git, branch: str | None, problems: list[str]) -> str | None:
+def _remote(git: Git, branch: str | None, problems: list[str]) -> str | None:
     try:
         output = git.output(
             "config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote)$"
         )
-    except _Refused as refusal:
+    except Refused as refusal:
         # Status 1 without a word: nothing matches.
         if "without a word" not in str(refusal):
             problems.append(f"the remote is not known: {refusal}")
@@ -229,14 +165,14 @@ def _choose_remote(pairs: Mapping[str, str], branch: str | None) -> str | None:
     return None if url is None else without_credentials(url)
 
 
-def _diff(git: _Git, limit_bytes: int, problems: list[str]) -> bytes | None:
+def _diff(git: Git, limit_bytes: int, problems: list[str]) -> bytes | None:
     try:
         diff = git.output(
             *("diff", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv"),
             *("--no-renames", "--ignore-submodules=none", "HEAD"),
             limit_bytes=limit_bytes,
         )
-    except _Refused as refusal:
+    except Refused as refusal:
         problems.append(f"uncommitted changes could not be kept: {refusal}")
         return None
     if len(diff) > limit_bytes:
@@ -244,29 +180,14 @@ def _diff(git: _Git, limit_bytes: int, problems: list[str]) -> bytes | None:
             f"uncommitted changes were not kept: the diff is longer than {limit_bytes >> 20} MiB"
         )
         return None
-    diff, left_out = _without_secret_files(diff)
+    diff, left_out = without_secret_files(diff)
     problems.extend(
         f"uncommitted changes of {name} were not kept, it holds secrets" for name in left_out
     )
     return diff or None
 
 
-def _without_secret_files(diff: bytes) -> tuple[bytes, list[str]]:
-    # A line that begins with `diff --git ` is always a header: content lines begin with a sign or
-    # a blank, and lines of binary patches hold no blank.
-    sections = re.split(rb"^(?=diff --git )", diff, flags=re.MULTILINE)
-    kept, left_out = [], []
-    for section in sections:
-        header = section.split(b"\n", 1)[0].decode("utf-8", "replace")
-        name = header.rpartition(" b/")[2].strip('"')
-        if section and name and is_secret_file(name):
-            left_out.append(name)
-        else:
-            kept.append(section)
-    return b"".join(kept), left_out
-
-
-def _untracked(git: _Git, root: Path, files: list[str]) -> Iterator[str]:
+def _untracked(git: Git, root: Path, files: list[str]) -> Iterator[str]:
     folder = os.path.realpath(root)
     relative: dict[str, str] = {}
     for path in files:
@@ -283,15 +204,15 @@ def _untracked(git: _Git, root: Path, files: list[str]) -> Iterator[str]:
             yield relative[name]
 
 
-def _has_submodules(git_dir: Path, root: Path) -> bool:
+def _has_submodules(repository: Repository) -> bool:
     # `git submodule status` is a shell script of 90 ms: only where there are any.
-    return (git_dir / "modules").is_dir() or (root / ".gitmodules").is_file()
+    return (repository.top / ".gitmodules").is_file()
 
 
-def _submodules(git: _Git, problems: list[str]) -> tuple[str, ...]:
+def _submodules(git: Git, problems: list[str]) -> tuple[str, ...]:
     try:
-        output = git.output("submodule", "status").decode("utf-8", "replace")
-    except _Refused as refusal:
+        output = git.output("submodule", "status", "--recursive").decode("utf-8", "replace")
+    except Refused as refusal:
         problems.append(f"the state of submodules is not known: {refusal}")
         return ()
     found = []
@@ -305,26 +226,8 @@ def _submodules(git: _Git, problems: list[str]) -> tuple[str, ...]:
 # --- without git ---------------------------------------------------------------------------------
 
 
-def _find_git_dir(root: Path) -> Path | None:
-    for folder in (root.resolve(), *root.resolve().parents):
-        entry = folder / ".git"
-        if entry.is_dir():
-            return entry if (entry / "HEAD").is_file() else None
-        if entry.is_file():  # a worktree or a submodule: `gitdir: <path>`
-            try:
-                text = entry.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                return None
-            target = (folder / text.removeprefix("gitdir: ")).resolve()
-            return target if (target / "HEAD").is_file() else None
-    return None
-
-
-def _read_plainly(git_dir: Path) -> CodeState:
-    common = git_dir
-    pointer = _text(git_dir / "commondir")
-    if pointer is not None:
-        common = (git_dir / pointer.strip()).resolve()
+def _read_plainly(repository: Repository) -> CodeState:
+    git_dir, common = repository.git_dir, repository.common
     head = (_text(git_dir / "HEAD") or "").strip()
     ref = head.removeprefix("ref: ") if head.startswith("ref: ") else None
     commit: str | None = head

@@ -215,6 +215,21 @@ class Redactor:
         scrubbed = self._replace(text, spans, path, learn=True)
         return None if scrubbed == text else scrubbed.encode("utf-8", "surrogateescape")
 
+    def find_in_file(self, path: str, data: bytes) -> str | None:
+        """Name of the first secret in a file, or None; nothing is learnt or noted."""
+        if b"\0" in data[:4096]:
+            return self.contains(data)
+        text = data.decode("utf-8", "surrogateescape")
+        for span in self._spans(text):
+            if not PLACEHOLDER.fullmatch(text[span.start : span.end]):
+                return span.name
+        if _MARKERS.search(text.lower()):
+            for name, start, end in find_pairs(path, text):
+                value = text[start:end]
+                if not PLACEHOLDER.search(value) and is_secret(name, value) == "name":
+                    return name
+        return None
+
     def scrub_value(self, name: str, value: str, where: str) -> str:
         """One named value: a placeholder where it is a secret, else scrubbed as text."""
         if PLACEHOLDER.fullmatch(value):
