@@ -205,20 +205,21 @@ def test_a_file_that_moves_while_it_is_copied(
 ) -> None:
     path = tmp_path / "in"
     path.write_bytes(b"old")
-    copy = Keeper._copy
+    copy = Keeper._append
     rewrites = [b"new 1", b"new 22"]
 
-    def copy_and_write(self: Keeper, *args: object) -> bool:
+    def copy_and_write(self: Keeper, *args: object) -> object:
         done = copy(self, *args)  # type: ignore[arg-type]
         if rewrites:
             path.write_bytes(rewrites.pop())
         return done
 
-    monkeypatch.setattr(Keeper, "_copy", copy_and_write)
+    monkeypatch.setattr(Keeper, "_append", copy_and_write)
     (tmp_path / "kept").mkdir()
     kept = Keeper(tmp_path / "kept", lambda _path, _data: None).keep(str(path))
     assert not kept.unstable
-    assert (tmp_path / "kept/1").read_bytes() == b"new 1"
+    assert kept.copy is not None
+    assert kept.copy.read_bytes() == b"new 1"
 
 
 def test_a_file_that_never_rests_is_flagged(
@@ -226,15 +227,15 @@ def test_a_file_that_never_rests_is_flagged(
 ) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"")
-    copy = Keeper._copy
+    copy = Keeper._append
 
-    def copy_and_append(self: Keeper, *args: object) -> bool:
+    def copy_and_append(self: Keeper, *args: object) -> object:
         done = copy(self, *args)  # type: ignore[arg-type]
         with path.open("ab") as file:
             file.write(b"more")
         return done
 
-    monkeypatch.setattr(Keeper, "_copy", copy_and_append)
+    monkeypatch.setattr(Keeper, "_append", copy_and_append)
     ledger = FileLedger(tmp_path, cwd=tmp_path, spool=tmp_path / ".thence/spool").open()
     ledger.on_event(FileEvent(Action.READ, str(path)))
     (state,) = ledger.finish().reads

@@ -15,7 +15,7 @@ from thence.execution import live
 from thence.execution.binding import Stored, change
 from thence.execution.capture.code import find_documents
 from thence.execution.capture.environment import Environment, capture_environment
-from thence.execution.capture.keeper import Signature
+from thence.execution.capture.keeper import Copy, Signature
 from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
 from thence.execution.capture.params import is_config_file, read_config
 from thence.execution.capture.probe import attempt
@@ -24,7 +24,7 @@ from thence.execution.capture.secrets import Stream
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.code_record import record_code
 from thence.execution.gathered import Gathered
-from thence.execution.heads import TEXT, beginning_of, head_of
+from thence.execution.heads import HEAD, TEXT, beginning_of, head_of
 from thence.execution.keeping import first_bytes
 from thence.execution.observing import Observations, observe
 from thence.execution.relearning import scrub_logged
@@ -260,7 +260,8 @@ class _Gatherer:
             stored.kind, FileRole.INPUT
         )
         source = state.kept or (state.path if state.digest is None else None)
-        if source is not None and stored.use.digest is not None:
+        is_config = is_config_file(stored.use.path)
+        if is_config and source is not None and stored.use.digest is not None:
             found = self._probe(
                 f"the params in {stored.use.path}",
                 lambda: self._read_config(source, stored.use.path),
@@ -271,9 +272,7 @@ class _Gatherer:
                 role = FileRole.CONFIG
         return stored._replace(use=change(stored.use, role=role))
 
-    def _read_config(self, source: Path, path: str) -> dict[str, Param]:
-        if not is_config_file(path):
-            return {}
+    def _read_config(self, source: Path | Copy, path: str) -> dict[str, Param]:
         try:
             params, problem = read_config(path, source.read_bytes(), self._redactor)
         except OSError as error:
@@ -299,18 +298,25 @@ class _Gatherer:
                 f"{use.path} is not kept: it changed, and what it was has been collected meanwhile"
             )
             return self._sniffed(change(use, why_not_kept="vanished"), b"")
-        source = state.kept or state.path
+        # Data of any size is not searched: it would cost more than the run. Code and configuration
+        # were scrubbed when they were used.
+        is_searched = not state.redacted and state.size_bytes <= TEXT
+        copy = state.kept
         try:
-            # Data of any size is not searched: it would cost more than the run. Code and
-            # configuration were scrubbed when they were used.
-            is_searched = not state.redacted and state.size_bytes <= TEXT
-            use = self._put(source, use, is_searched=is_searched)
+            if copy is not None and copy.size_bytes is not None:  # small, and one of many in a file
+                data = copy.read_bytes()
+                use = self._put_data(data, use, is_searched=is_searched)
+                head = data[:HEAD]
+            else:
+                source = state.path if copy is None else copy.path
+                use = self._put(source, use, is_searched=is_searched)
+                head = head_of(source)
         except (OSError, ThenceError) as error:
             self._problems.append(f"{use.path} could not be kept: {error}")
             return self._sniffed(change(use, why_not_kept="unreadable"), b"")
         if not use.redacted and use.digest is not None:
             self._remember(state, use.digest)
-        return self._sniffed(use, head_of(source))
+        return self._sniffed(use, head)
 
     def _has(self, known: Digest) -> bool:
         """Whether what was there when the file was used still is; if the home cannot be asked, yes.
@@ -336,7 +342,17 @@ class _Gatherer:
         if found is None:
             info = self._writer.put_file(source)
             return change(use, digest=info.digest, size=info.size_bytes)
-        data = beginning_of(source)
+        return self._put_scrubbed(beginning_of(source), use, found)
+
+    def _put_data(self, data: bytes, use: FileUse, *, is_searched: bool) -> FileUse:
+        """The same of a small file that was read."""
+        found = self._redactor.contains(data) if is_searched else None
+        if found is None:
+            info = self._writer.put_bytes(data)
+            return change(use, digest=info.digest, size=info.size_bytes)
+        return self._put_scrubbed(data, use, found)
+
+    def _put_scrubbed(self, data: bytes, use: FileUse, found: str) -> FileUse:
         if len(data) <= TEXT and b"\0" not in data:
             info = self._writer.put_bytes(self._redactor.scrub_bytes(data, use.path))
             return change(use, digest=info.digest, size=info.size_bytes, redacted=True)

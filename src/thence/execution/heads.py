@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-__all__ = ["TEXT", "beginning_of", "head_of"]
+__all__ = ["HEAD", "TEXT", "beginning_of", "head_of"]
 
 TEXT = 8 << 20
 """A longer file is not taken for a text in which secrets can be replaced."""
 
-_HEAD = 8192
+HEAD = 8192
+"""This much tells the kind of a file."""
 
 
 def beginning_of(path: Path) -> bytes:
@@ -24,6 +25,6 @@ def head_of(path: Path) -> bytes:
     """Enough to tell the kind of a file; empty where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD)
+            return file.read(HEAD)
     except OSError:
         return b""

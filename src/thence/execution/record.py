@@ -167,6 +167,7 @@ def execute(
             ):
                 ended = launch(
                     command,
+        quietly=quietly,
                     cwd=cwd,
                     env=variables,
                     on_event=opened.ledger.on_event,

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from thence.errors import NotFound, StorageError
 from thence.execution import supervisor
 from thence.execution.capture.files import FileLedger
+from thence.execution.capture.keeper import Keeper, Kept
 from thence.execution.capture.states import FileState, Ledger
 from thence.execution.events import Action, FileEvent
 from thence.execution.launch import launch
@@ -403,8 +405,8 @@ def test_a_file_that_somebody_else_changes(
     assert content(result.reads, "a") == b"a\n"
 
 
-def test_a_large_file_is_looked_at_again_at_the_end(project: Project) -> None:
-    project.options["keep_limit_bytes"] = 10
+def test_a_large_file_without_room_is_looked_at_again_at_the_end(project: Project) -> None:
+    project.options |= {"keep_limit_bytes": 10, "spare_bytes": 1 << 60}
     project.write(big1="x" * 11, big2="x" * 11, big3="x" * 11)
     ledger = project.ledger()
     for name in ("big1", "big2", "big3"):
@@ -419,6 +421,70 @@ def test_a_large_file_is_looked_at_again_at_the_end(project: Project) -> None:
     # What the run itself is about to destroy is kept whatever its size.
     assert big3.kept is not None
     assert big3.kept.read_bytes() == b"x" * 11
+
+
+def test_a_large_file_is_copied_beside_the_run(project: Project) -> None:
+    project.options["keep_limit_bytes"] = 10
+    project.write(big1="x" * 11, big2="x" * 11)
+    ledger = project.ledger()
+    ledger.on_event(read(project.root / "big1"))
+    ledger.on_event(read(project.root / "big2"))
+    # The event waits for the copy: the program writes only when that is whole.
+    ledger.on_event(FileEvent(Action.WRITE, str(project.root / "big2")))
+    project.write(big2="y" * 12)
+    result = ledger.finish()
+    assert content(result.reads, "big1") == b"x" * 11
+    assert content(result.reads, "big2") == b"x" * 11
+    assert content(result.overwritten, "big2") == b"x" * 11
+    assert not any(state.changed_during_run for state in result.reads)
+    replayed = FileLedger.replay(project.spool).finish()
+    assert [(s.path, s.kept) for s in replayed.reads] == [(s.path, s.kept) for s in result.reads]
+
+
+def test_a_neighbour_changes_a_large_file_before_it_is_copied(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.options["keep_limit_bytes"] = 10
+    project.write(big="x" * 11)
+    may_copy = threading.Event()
+    keep = Keeper.keep
+
+    def keep_late(self: Keeper, path: str, *, number: int | None = None) -> Kept:
+        may_copy.wait(10)
+        return keep(self, path, number=number)
+
+    monkeypatch.setattr(Keeper, "keep", keep_late)
+    monkeypatch.setattr(Keeper, "clone", lambda *_args, **_names: None)
+    ledger = project.ledger()
+    ledger.on_event(read(project.root / "big"))
+    project.write(big="y" * 11)
+    may_copy.set()
+    (state,) = ledger.finish().reads
+    assert content((state,), "big") == b"y" * 11
+    assert state.changed_during_run
+
+
+def test_small_files_share_one_file_of_the_spool(project: Project) -> None:
+    for n in range(100):
+        (project.root / f"{n:03}.bin").write_bytes(b"%d" % n * n)
+    ledger = project.ledger()
+    for n in range(100):
+        ledger.on_event(read(project.root / f"{n:03}.bin"))
+    result = ledger.finish()
+    copies = [state.kept for state in FileLedger.replay(project.spool).finish().reads]
+    assert copies == [state.kept for state in result.reads]
+    assert [copy.read_bytes() for copy in copies if copy] == [b"%d" % n * n for n in range(100)]
+    assert len({copy.path for copy in copies if copy}) == 1
+
+
+def test_a_pack_that_was_cut_is_told(project: Project) -> None:
+    ledger = project.ledger()
+    ledger.on_event(read(project.root / "a"))
+    (state,) = ledger.finish().reads
+    assert state.kept is not None
+    os.truncate(state.kept.path, 1)
+    with pytest.raises(OSError, match="cut off"):
+        state.kept.read_bytes()
 
 
 def test_two_names_of_one_file_share_a_copy(project: Project) -> None:

@@ -5,16 +5,21 @@ to `<spool>/files.jsonl` in one write. Reading the notes again gives the same le
 supervisor was killed loses nothing that was noted.
 """
 
+import contextlib
 import json
 import os
 import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from thence.errors import NotFound, StorageError
+from thence.execution.capture.beside import Copying
 from thence.execution.capture.classify import (
     PLANTED,
     Classifier,
@@ -22,7 +27,7 @@ from thence.execution.capture.classify import (
     is_library,
     source_of_bytecode,
 )
-from thence.execution.capture.keeper import Keeper, Redact, Signature
+from thence.execution.capture.keeper import Keeper, Kept, Redact, Signature
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.events import Action, FileEvent
 from thence.model.ids import Digest
@@ -40,6 +45,9 @@ _COPIES = "kept"
 _ABSENT_LIMIT = 1000
 _FOLDER_LIMIT = 20_000
 _CONTENT_PLACES = (Place.PROJECT, Place.OUTSIDE)
+# Copying this much takes about 0.1 s, which is what a program may be made to wait.
+_KEEP_LIMIT = 100 << 20
+_SPARE = 2 << 30
 
 
 class FileLedger:
@@ -54,8 +62,11 @@ class FileLedger:
         redact: Applied to small files of code and configuration before anything is written.
         ignore: Further folders whose files are noise, by the name of the rule.
         home: The user's folder; default: of this user.
-        keep_limit_bytes: Larger inputs are not copied at first use but looked at again at the end.
-            What the run is about to destroy is copied whatever its size.
+        keep_limit_bytes: Larger inputs are copied beside the run, while the program goes on. What
+            the run is about to destroy is copied before it is, whatever its size.
+        spare_bytes: Copies beside the run leave at least this much of the disk free; what is not
+            copied is looked at again at the end.
+        quietly: What the copying thread works in, for sensors in this process.
     """
 
     def __init__(
@@ -69,7 +80,9 @@ class FileLedger:
         redact: Redact | None = None,
         ignore: Mapping[str, str] | None = None,
         home: str | os.PathLike[str] | None = None,
-        keep_limit_bytes: int = 256 << 20,
+        keep_limit_bytes: int = _KEEP_LIMIT,
+        spare_bytes: int = _SPARE,
+        quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self.root = os.path.realpath(root)
         self.cwd = os.fspath(cwd)
@@ -83,6 +96,7 @@ class FileLedger:
         self._classifier = Classifier(self.root, home=self._home, ignore=self._ignore)
         self._keeper = Keeper(self._copies, redact or (lambda _path, _data: None))
         self._lock = threading.RLock()
+        self._copying = Copying(self._keeper, self._copies, spare_bytes, quietly)
         self._notes_fd = -1
 
         self._looked_at: set[str] = set()
@@ -141,6 +155,7 @@ class FileLedger:
 
     def _on_read(self, path: str, *, detail: str = "") -> None:
         if path in self._looked_at:
+            self._settle_finished()
             return
         real, (place, rule) = self._classifier.resolve(path)
         if place is Place.IGNORED:
@@ -210,6 +225,7 @@ class FileLedger:
             if is_input or (same and read is not None):
                 self._note_read(before)
         self._note_written(real, existed=True, before=before)
+        self._settle(real)
 
     def _on_remove(self, path: str) -> None:
         real, (place, _) = self._classifier.resolve(path)
@@ -297,14 +313,16 @@ class FileLedger:
             if state.signature in self._copy_of:  # another name of the same file
                 return self._copy_of[state.signature]._replace(path=state.path)
             if limit is not None and status.st_size > limit:
-                return state
+                return self._begin_copy(state, real)
             copy = self._keeper.keep(real)
         except Exception as error:  # a bug in a callback: the run goes on, the record says so
             self._problems[f"{real} could not be kept: {error!r}"] = None
             return state._replace(why_not_kept="failed")
-        kept = None if copy.number is None else self._keeper.path(copy.number)
-        state = state.with_copy(copy, kept)
-        if kept is not None and state.signature is not None and not copy.unstable:
+        return self._copied(state, copy)
+
+    def _copied(self, state: FileState, copy: Kept) -> FileState:
+        state = state.with_copy(copy)
+        if state.kept is not None and state.signature is not None and not copy.unstable:
             self._copy_of[state.signature] = state
         return state
 
@@ -317,6 +335,41 @@ class FileLedger:
     def _note_written(self, path: str, *, existed: bool, before: FileState | None = None) -> None:
         self._add_written(path, existed=existed, before=before)
         body: dict[str, Any] = {"path": path, "existed": existed}
+    def _begin_copy(self, state: FileState, real: str) -> FileState:
+        """Copy a large file: at once where blocks can be shared, else while the program goes on."""
+        number = self._keeper.reserve()
+        shared = self._keeper.clone(real, number=number)
+        if shared is not None:
+            return self._copied(state, shared)
+        self._copying.begin(real, number, self._settle_if_idle)
+        return state
+
+    def _settle_if_idle(self) -> None:
+        # In the copying thread, which must not wait for who may be waiting for its next copy.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._settle_finished()
+            finally:
+                self._lock.release()
+
+    def _settle_finished(self) -> None:
+        for real in self._copying.finished():
+            if real in self._reads:  # else its first event is still in work
+                self._settle(real)
+
+    def _settle(self, real: str) -> None:
+        """Note what became of a copy that was begun; waits for it."""
+        if not self._copying.is_of(real):
+            return
+        copy = self._copying.take(real)
+        first = self._reads.get(real)
+        if copy is None or copy.copy is None or first is None:
+            return  # it is looked at again at the end
+        state = self._copied(first, copy)
+        if state.signature != first.signature:
+            state = state._replace(changed_during_run=True)
+        self._note_read(state)
+
         if before is not None:
             body["before"] = before.to_plain()
         self._append("written", body)
@@ -339,8 +392,7 @@ class FileLedger:
 
     def _append(self, kind: str, body: dict[str, Any]) -> None:
         if self._notes_fd >= 0:
-            # ASCII JSON: names that are not UTF-8 are escaped and come back as they were.
-            os.write(self._notes_fd, json.dumps({"note": kind, **body}).encode() + b"\n")
+            os.write(self._notes_fd, _encode({"note": kind, **body}))
 
     def _add_read(self, state: FileState) -> None:
         self._reads[str(state.path)] = state
@@ -416,7 +468,10 @@ class FileLedger:
             for path, existed in self._written.items():
                 before = self._before.get(path)
                 status = _status(path)
+        self._copying.close()
                 if status is None or not stat.S_ISREG(status.st_mode):
+            self._settle_finished()
+            self._keeper.close()
                     if before is not None:
                         removed.append(before)
                 elif before is not None and before.signature == Signature.of(status):
@@ -455,6 +510,15 @@ def _parse(lines: list[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _status(path: str) -> os.stat_result | None:
+def _encode(note: dict[str, Any]) -> bytes:
+    """A note as a line of JSON."""
+    try:
+        return msgspec.json.encode(note) + b"\n"
+    except UnicodeEncodeError:
+        # As ASCII: names that are not UTF-8 are escaped and come back as they were.
+        return json.dumps(note).encode() + b"\n"
+
+
     try:
         return os.stat(path)
     except OSError:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from thence.execution.capture.keeper import Kept, Signature
+from thence.execution.capture.keeper import Copy, Kept, Signature
 from thence.model.ids import Digest
 
 __all__ = ["FileState", "Ledger", "WrittenFile"]
@@ -29,7 +29,7 @@ class FileState(NamedTuple):
     """
 
     path: Path
-    kept: Path | None = None
+    kept: Copy | None = None
     digest: Digest | None = None
     signature: Signature | None = None
     size_bytes: int = 0
@@ -53,11 +53,11 @@ class FileState(NamedTuple):
             executable=bool(status.st_mode & 0o100),
         )
 
-    def with_copy(self, copy: Kept, kept: Path | None) -> "FileState":
+    def with_copy(self, copy: Kept) -> "FileState":
         """The same with what became of copying it."""
         signature = self.signature if copy.status is None else Signature.of(copy.status)
         return self._replace(
-            kept=kept,
+            kept=copy.copy,
             signature=signature,
             size_bytes=signature.size_bytes if signature else 0,
             why_not_kept=copy.why_not,
@@ -83,7 +83,7 @@ class FileState(NamedTuple):
         if self.kept is None or self.redacted:
             return False
         try:
-            with self.kept.open("rb") as then, self.path.open("rb") as now:
+            with self.kept.open() as then, self.path.open("rb") as now:
                 while chunk := then.read(1 << 20):
                     if chunk != now.read(1 << 20):
                         return False
@@ -95,7 +95,7 @@ class FileState(NamedTuple):
         """As JSON holds it; what holds its default is left out."""
         plain: dict[str, Any] = {"path": str(self.path)}
         if self.kept is not None:
-            plain["kept"] = int(self.kept.name)
+            plain["kept"] = self.kept.to_plain()
         if self.digest is not None:
             plain["digest"] = str(self.digest)
         if self.signature is not None:
@@ -116,7 +116,7 @@ class FileState(NamedTuple):
         signature = Signature(*plain["signature"]) if "signature" in plain else None
         return cls(
             Path(plain["path"]),
-            kept=copies / str(plain["kept"]) if "kept" in plain else None,
+            kept=Copy.from_plain(plain["kept"], copies) if "kept" in plain else None,
             digest=Digest.parse(plain["digest"]) if "digest" in plain else None,
             signature=signature,
             size_bytes=signature.size_bytes if signature else 0,
