@@ -9,7 +9,7 @@ from thence.cli import human
 from thence.cli.output import Output
 from thence.model.progress import Progress, silent
 
-__all__ = ["progress", "steps"]
+__all__ = ["cells", "progress", "steps"]
 
 # Shorter work shows nothing, and does not pay for what shows it.
 _PATIENCE_S = 0.5
@@ -39,6 +39,22 @@ def progress(output: Output, doing: str, *, unit: str = "file") -> Iterator[Prog
         yield shown.tell
     finally:
         shown.stop()
+
+
+@contextmanager
+def cells(output: Output) -> Iterator[Callable[[int, int], None]]:
+    """Show which cell of a notebook is executed; gives what to tell it to, from any thread.
+
+    A line that moves on a terminal, nothing elsewhere.
+    """
+    if not output.shows_progress():
+        yield lambda number, total: None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status("starting the kernel", console=Console(stderr=True)) as status:
+        yield lambda number, total: status.update(f"cell {number} of {total}")
 
 
 @contextmanager

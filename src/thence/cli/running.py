@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from thence.cli import human
+from thence.cli.notebook_words import is_notebook, read_words
 from thence.cli.plain import run_fields
+from thence.cli.progress import cells
 from thence.cli.run_page import STATUS_STYLES
 from thence.cli.runs import tell_waiting
 from thence.cli.values import PAIR, as_mapping, value_of
@@ -28,6 +30,7 @@ _SHOWN = 8
     examples=[
         "thence run python train.py",
         "thence run --name baseline --tag purpose=paper -- python train.py --lr 3e-4",
+        "thence run train.ipynb -p lr 3e-4",
     ],
     statuses=(4,),
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
@@ -64,22 +67,45 @@ def run(
     kept; the program needs no change. The first word that is no option begins the command, and all
     that follows belongs to it.
 
+    A notebook (NAME.ipynb) is executed from its first cell to its last; its file stays as it is,
+    and the executed one is an output of the run. What may follow its name: -p NAME VALUE, once for
+    each parameter, --output PATH to write the executed notebook there too, and --kernel NAME.
+
     The exit status is that of the command. It has the terminal to itself: nothing but its own
     output is on stdout, and with --json the object of the run, or the error, is on stderr.
     """
     invocation.keeps_stdout_free = True
     given_tags = as_mapping(tags, "tag")
     given_params = {key: value_of(value) for key, value in as_mapping(params, "parameter").items()}
+    notebook = read_words(command) if is_notebook(command) else None
     project = invocation.project()
-    done = project.execute(
-        command,
-        name=name,
-        experiment=experiment,
-        note=note,
-        tags=given_tags,
-        params=given_params,
-        sensor=sensor,  # type: ignore[arg-type]  # click has checked it
-    )
+    if notebook is not None:
+        with cells(invocation.output) as tell:
+            done = project.execute_notebook(
+                notebook.path,
+                notebook.params,
+                kernel=notebook.kernel,
+                output=notebook.output,
+                name=name,
+                experiment=experiment,
+                note=note,
+                tags=given_tags,
+                options=given_params,
+                sensor=sensor,  # type: ignore[arg-type]  # click has checked it
+                progress=tell,
+            )
+        if done.sealed is not None and done.sealed.traceback:
+            invocation.output.trouble(human.clean(done.sealed.traceback))
+    else:
+        done = project.execute(
+            command,
+            name=name,
+            experiment=experiment,
+            note=note,
+            tags=given_tags,
+            params=given_params,
+            sensor=sensor,  # type: ignore[arg-type]  # click has checked it
+        )
     invocation.output.aside("run", run_fields(done))
     if not (invocation.output.json or invocation.output.quiet):
         _summarize(invocation, project, done)

@@ -134,6 +134,7 @@ class _Gatherer:
             for state in (*self._ledger.overwritten, *self._ledger.removed)
         ]
         outputs = [self._store_output(out) for out in self._ledger.outputs]
+        outputs += self._store_notebook()
         others = [*self._store_documents()]
         heard = self._observations()
         others += self._store_bodies(heard)
@@ -167,12 +168,7 @@ class _Gatherer:
             experiment=opened.experiment,
             note=opened.note,
             tags=opened.tags,
-            params={
-                **self._params,
-                **heard.params,
-                **self._logged_params,
-                **self._beginning.params,
-            },
+            params=self._all_params(heard),
             metrics=self._metrics,
             series=self._writer.put_bytes(series).digest if self._points else None,
             inputs_count=loaded + sum(item.use.role is FileRole.INPUT for item in inputs),
@@ -192,6 +188,7 @@ class _Gatherer:
             usage=resources.usage,
             problems=tuple(dict.fromkeys((*self._problems, *environment.problems))),
             rerunnable=self._beginning.rerunnable,
+            notebook=self._beginning.notebook,
             ordinal=self._beginning.ordinal,
         )
         gathered = Gathered(
@@ -222,6 +219,19 @@ class _Gatherer:
                     self._made.append(line.version)
                 case live.UsedVersion():
                     self._used.append(line.version)
+
+    def _all_params(self, heard: Observations) -> dict[str, Param]:
+        """By name; who knows better comes later."""
+        begun = self._beginning.params
+        read = {name: one for name, one in begun.items() if one.origin == "argv"}
+        return {
+            **heard.defaults,
+            **self._params,
+            **self._logged_params,
+            **(read if heard.left is None else heard.left),
+            **heard.params,
+            **{name: one for name, one in begun.items() if one.origin != "argv"},
+        }
 
     def _observations(self) -> Observations:
         nothing = Observations((), {}, (), {}, frozenset())
@@ -426,6 +436,20 @@ class _Gatherer:
             self._metrics = {**metrics, **self._metrics}
             self._problems += [problem] if problem else []
         return self._sniffed(use, head_of(output.path))
+
+    def _store_notebook(self) -> Iterator[Stored]:
+        """The notebook as it was executed, which need not be on the disk."""
+        path = self._spool.folder / "notebook.ipynb"
+        name = self._beginning.executed
+        if name is None or not path.is_file():
+            return
+        use = FileUse(path=name, role=FileRole.OUTPUT, size=path.stat().st_size)
+        try:
+            use = self._put(path, use, is_searched=True)
+        except (OSError, ThenceError) as error:
+            self._problems.append(f"the executed notebook could not be kept: {error}")
+            use = change(use, why_not_kept="unreadable")
+        yield Stored(use, Kind.DOCUMENT, "application/x-ipynb+json")
 
     def _store_documents(self) -> Iterator[FileUse]:
         read = {state.path for state in self._ledger.reads}

@@ -7,6 +7,7 @@ logged is lost when it is killed. Programs find the spool through an environment
 import heapq
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "UsedVersion",
     "attach",
     "current",
+    "current_cell",
     "merge_lines",
     "parse_lines",
     "read_lines",
@@ -66,15 +68,17 @@ class LoggedParam(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
 
 
 class MadeVersion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="made"):
-    """The program saved a version."""
+    """The program saved a version, in this cell of a notebook."""
 
     version: Digest
+    cell: int | None = None
 
 
 class UsedVersion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="used"):
-    """The program loaded a version."""
+    """The program loaded a version, in this cell of a notebook."""
 
     version: Digest
+    cell: int | None = None
 
 
 Line: TypeAlias = LoggedMetric | LoggedParam | MadeVersion | UsedVersion
@@ -258,6 +262,19 @@ def current() -> Tail | None:
 
 
 def tell(line: Line) -> None:
-    """Append a line to the current run, if there is one."""
+    """Append a line to the current run, if there is one; says in which cell of a notebook."""
     if (tail := current()) is not None:
+        if isinstance(line, (MadeVersion, UsedVersion)):
+            line = msgspec.structs.replace(line, cell=current_cell())
         tail.append(line)
+
+
+def current_cell() -> int | None:
+    """The number of the cell that is executed now, as the notebook shows it; None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    # A prompt has numbers too, but no cells.
+    if shell is None or getattr(shell, "kernel", None) is None:
+        return None
+    number = getattr(shell, "execution_count", None)
+    return number if isinstance(number, int) else None

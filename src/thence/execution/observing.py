@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from thence.execution import live
+from thence.execution.capture import cells
 from thence.execution.capture.chance import KINDS, read_chance
 from thence.execution.capture.probe import attempt
 from thence.execution.noting import read_notes
@@ -62,6 +64,11 @@ def _processes(notes: Iterable[Note], spool: Path) -> Heard:
     )
 
 
+def _cells(notes: Iterable[Note], spool: Path) -> Heard:
+    found = cells.read_cells(notes, live.read_lines(spool))
+    return Heard(found.observed, problems=found.problems)
+
+
 def _chance(notes: Iterable[Note], spool: Path) -> Heard:
     found = read_chance(notes, _root(spool))
     return Heard(found.observed, problems=found.problems)
@@ -74,6 +81,7 @@ def _root(spool: Path) -> Path:
 
 _FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
     ("the Python processes", frozenset({"process"}), _processes),
+    ("the cells of the notebook", cells.KINDS, _cells),
     ("the random generators", KINDS, _chance),
 )
 """Name for problems, kinds of notes, what to do with them; in the order of the record."""

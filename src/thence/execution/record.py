@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
 
 from thence.errors import ThenceError
 from thence.execution import live
@@ -30,7 +31,17 @@ from thence.execution.spool import Beginning, End, Opened, Spool
 from thence.model.ids import Digest, RunId
 from thence.model.records import Param, RunOpened, RunStatus, SensorReport
 
-__all__ = ["RunOptions", "Sensor", "execute", "known_files", "open_run", "protector"]
+__all__ = [
+    "Companion",
+    "OpenedNotebook",
+    "RunOptions",
+    "Sensor",
+    "carry_out",
+    "execute",
+    "known_files",
+    "open_run",
+    "protector",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +62,34 @@ class RunOptions(NamedTuple):
     params: Mapping[str, Any] = {}
 
 
+class OpenedNotebook(NamedTuple):
+    """The notebook of a run that begins.
+
+    Attributes:
+        name: Its path, as records have it.
+        executed: What it is called among the outputs when it is executed; None where it is live.
+        params: What it was given, and its defaults.
+    """
+
+    name: str
+    executed: str | None = None
+    params: Mapping[str, Any] = {}
+
+
+class Companion(Protocol):
+    """Works with a command while it runs: the client of a kernel."""
+
+    def begin(self) -> None:
+        """The command has been started; called once, in the thread that watches it."""
+
+    def end(self, ended: Ended) -> Ended:
+        """It has ended: how that counts. Not called where it could not be started."""
+
+    @property
+    def traceback(self) -> str | None:
+        """How it failed, if it did."""
+
+
 def open_run(
     site: Site,
     command: Sequence[str],
@@ -59,6 +98,7 @@ def open_run(
     cwd: Path | None = None,
     rerunnable: bool = True,
     ordinal: int = 1,
+    notebook: OpenedNotebook | None = None,
     quietly: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Opened:
     """Begin a run: its spool and the first entry of its log.
@@ -73,6 +113,7 @@ def open_run(
         cwd: Where it runs; default: here.
         rerunnable: Whether the command can be run again.
         ordinal: Which run of its process it is.
+        notebook: The one that is executed, if it is no command.
         quietly: What work beside the run is done in, for sensors in this process.
 
     Raises:
@@ -107,11 +148,13 @@ def open_run(
         cwd=str(folder),
         environment_variables=environment.allowed,
         omitted_variables=environment.omitted,
-        params={**read_argv(argv, redactor), **given},
+        params={**_params_of(argv, notebook, redactor), **given},
         withheld=redactor.withheld,
         rerunnable=rerunnable,
         ordinal=ordinal,
-        stdin=_standard_input(site),
+        stdin=_standard_input(site) if notebook is None else None,
+        notebook=None if notebook is None else notebook.name,
+        executed=None if notebook is None else notebook.executed,
         opened_entry=site.vault.new_id(),
         sealed_entry=site.vault.new_id(),
     )
@@ -152,9 +195,39 @@ def execute(
     find_program(command, cwd=cwd, env=os.environ)
     opened = open_run(site, command, options, cwd=cwd)
     spool = opened.spool
-    variables = {
+    return carry_out(site, opened, command, sensor=sensor)
+
+
+def carry_out(
+    site: Site,
+    opened: Opened,
+    command: Sequence[str],
+    *,
+    sensor: Sensor = "auto",
+    variables: Mapping[str, str] = MappingProxyType({}),
+    companion: Callable[[NoteBook], Companion] | None = None,
+) -> RunId:
+    """Run the command of a run that is open, and seal the run.
+
+    Args:
+        site: Where.
+        opened: The run.
+        command: What really runs.
+        sensor: Which.
+        variables: For its environment, beside those of this process.
+        companion: Makes what works with it; is given where notes go.
+
+    Raises:
+        NotFound: There is no such command.
+        Denied: It cannot be executed, or the store may not be written to.
+        StorageError: The spool or the store cannot be written.
+    """
+    cwd = Path(opened.beginning.cwd)
+    beside: Companion | None = None
+    environment = {
         **os.environ,
         live.SPOOL_VARIABLE: str(spool.folder),
+        **variables,
         live.RUN_VARIABLE: spool.run,
     }
     try:
@@ -166,17 +239,22 @@ def execute(
                 sampling(spool.folder),
             ):
                 ended = launch(
+                beside = None if companion is None else companion(notes)
                     command,
         quietly=quietly,
                     cwd=cwd,
-                    env=variables,
+                    env=environment,
                     on_event=opened.ledger.on_event,
                     on_note=notes.add,
+                    scan=opened.ledger.scan,
                     sensor=sensor,
                     stdout=stdout,
                     stderr=stderr,
+                    on_started=_nothing if beside is None else beside.begin,
                 )
-            end = _end_of(site, ended)
+                if beside is not None:
+                    ended = beside.end(ended)
+            end = _end_of(site, ended, None if beside is None else beside.traceback)
         except ThenceError as error:  # it could not be started
             failure, end = error, _not_started(site, error)
         with _unhurried():
@@ -202,7 +280,22 @@ def _not_started(site: Site, error: ThenceError) -> End:
     )
 
 
-def _end_of(site: Site, ended: Ended) -> End:
+def _nothing() -> None:
+    """What nobody waits for."""
+
+
+def _params_of(
+    argv: Sequence[str], notebook: OpenedNotebook | None, redactor: Redactor
+) -> dict[str, Param]:
+    if notebook is None:
+        return read_argv(argv, redactor)
+    return {
+        name: Param(value=_scrubbed(redactor, name, value), origin="notebook")
+        for name, value in notebook.params.items()
+    }
+
+
+def _end_of(site: Site, ended: Ended, traceback: str | None = None) -> End:
     interrupted = ended.signal == signal.SIGINT or ended.exit_code == 128 + signal.SIGINT
     status = RunStatus.FINISHED if ended.exit_code == 0 else RunStatus.FAILED
     return End(
@@ -210,6 +303,7 @@ def _end_of(site: Site, ended: Ended) -> End:
         status=RunStatus.INTERRUPTED if interrupted else status,
         sensor=ended.report,
         exit_code=ended.exit_code,
+        traceback=traceback,
         problems=ended.problems,
     )
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,12 +27,16 @@ from thence.execution import live
 from thence.execution.capture.environment import Environment
 from thence.execution.capture.host import capture_host, host_deviations
 from thence.execution.capture.placeholders import PLACEHOLDER, match
+from thence.execution.capture.placeholders import restore as fill_in
 from thence.execution.capture.secrets import Redactor
 from thence.execution.events import Ended
 from thence.execution.giving import resolve_run
 from thence.execution.judging import Evidence, Result, compare_results, conclude, results_of
 from thence.execution.launch import launch
 from thence.execution.lending import Lent, lend, remade
+from thence.execution.notebook import NotebookRequest
+from thence.execution.notebook_kernel import Executor
+from thence.execution.notebook_run import prepare_again
 from thence.execution.outside import preserved
 from thence.execution.rebuild import Rebuilt, rebuild_environment
 from thence.execution.restore import Restored, check_elsewhere, restore_files
@@ -347,11 +351,49 @@ class _Reproduction:
             return _Executed(None, "the environment could not be rebuilt", watch)
         surroundings = self._surroundings(restored, rebuilt)
         command, variables = surroundings.command(), surroundings.variables()
+        if sealed.notebook is not None:
+            return self._execute_notebook(surroundings, watch)
         if any(PLACEHOLDER.search(word) for word in command):
             return _Executed(None, "a secret on the command line is missing", watch)
         given = surroundings.standard_input()
         if given is None and sealed.stdin not in {None, "pipe"}:
             self._missing.append(f"{sealed.stdin}: its standard input")
+        return self._launch(command, variables, watch, surroundings.cwd, given=given)
+
+    def _execute_notebook(self, surroundings: Surroundings, watch: Watch) -> _Executed:
+        """Its kernel is the rebuilt Python; it is executed where the original was."""
+        sealed = self._sealed
+        words = [fill_in(word, self._secrets.by_placeholder) for word in sealed.command]
+        if any(PLACEHOLDER.search(word) for word in words):
+            return _Executed(None, "a secret among the parameters is missing", watch)
+        try:
+            prepared = prepare_again(
+                NotebookRequest.of_command(words),
+                notebook=str(sealed.notebook),
+                root=surroundings.restored.root,
+                cwd=surroundings.cwd,
+                python=surroundings.rebuilt.python,
+            )
+        except ThenceError as error:
+            return _Executed(None, f"the notebook could not be executed: {error.what}", watch)
+        self._deviations += prepared.deviations
+        with prepared.executor as executor:
+            variables = {**surroundings.variables(), **prepared.variables}
+            return self._launch(
+                executor.command, variables, watch, surroundings.cwd, companion=executor
+            )
+
+    def _launch(
+        self,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        watch: Watch,
+        cwd: Path,
+        *,
+        given: Path | None = None,
+        companion: Executor | None = None,
+    ) -> _Executed:
+        sealed = self._sealed
         # By its name: the path is that of the original environment, which is not what runs now.
         program, *arguments = sealed.command
         self._progress(f"running {' '.join([Path(program).name, *arguments])}")
@@ -367,7 +409,7 @@ class _Reproduction:
                 ):
                     ended = launch(
                         command,
-                        cwd=surroundings.cwd,
+                        cwd=cwd,
                         env={
                             **variables,
                             live.SPOOL_VARIABLE: str(spool),
@@ -378,7 +420,11 @@ class _Reproduction:
                         stderr=_sink(err),
                         target_fds=(devnull, devnull),
                         stdin_fd=stdin,
+                        on_started=_nothing if companion is None else companion.begin,
                     )
+                    if companion is not None:
+                        ended = companion.end(ended)
+                        err.write((companion.traceback or "").encode())
             except ThenceError as error:
                 return _Executed(None, f"the command could not be started: {error.what}", watch)
             finally:
@@ -481,6 +527,10 @@ class _Reproduction:
             for entry in tree.decode(self._content.read(version.tree)):
                 path = f"{name}:{entry.path}"
                 yield Result(path, entry.digest, folder / entry.path)
+
+
+def _nothing() -> None:
+    """What nobody waits for."""
 
 
 def _sink(file: BinaryIO) -> Callable[[bytes], None]:

@@ -13,6 +13,7 @@
         stdout, stderr   scrubbed
         end.json         how it ended, once it has
         outputs.json     what its outputs looked like then
+        notebook.ipynb   the notebook as far as it was executed, without secrets
         gathered.json    everything that will be sealed, where the home could not be reached;
         store/           its content is in here,
         worktree.jsonl   and this says which versions the paths were
@@ -63,6 +64,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
         rerunnable: See `RunSealed`.
         ordinal: See `RunSealed`.
         stdin: See `RunSealed`.
+        notebook: See `RunSealed`.
+        executed: What the executed notebook is called among its outputs.
         opened_entry: Id of the entry with `opened`. Both are chosen before the first try, so that
             who repeats it finds what an earlier try did whose answer was lost.
         sealed_entry: Id of the entry that will end the run.
@@ -77,6 +80,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     rerunnable: bool = True
     ordinal: int = 1
     stdin: str | None = None
+    notebook: str | None = None
+    executed: str | None = None
     opened_entry: str | None = None
     sealed_entry: str | None = None
 

@@ -16,6 +16,7 @@ from thence.index import views
 from thence.model.names import Alias, ArtifactName, RunRef, parse_ref
 from thence.model.progress import Progress, silent
 from thence.model.records import FileRole, FileUse, Kind, RunStatus, Verdict
+from thence.project.recording import Recording
 from thence.project.sharing import Sharing
 from thence.project.upkeep import Upkeep
 from thence.vault.difference import Diff
@@ -31,7 +32,7 @@ __all__ = ["Project"]
 PathLike = str | os.PathLike[str]
 
 
-class Project(Sharing, Upkeep):
+class Project(Sharing, Upkeep, Recording):
     """A project: a folder with `.thence/`, its store and its index.
 
     Attributes:
@@ -301,8 +302,20 @@ class Project(Sharing, Upkeep):
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         sensor: "Sensor" = "auto",
+        keep_remote: bool = False,
     ) -> views.RunDetail:
         """Run a command under capture, with this process's terminal, and seal the run.
+
+        Args:
+            command: Program and arguments.
+            name: What to call the run.
+            experiment: The group of runs that it belongs to.
+            note: Why it is done.
+            tags: Of the run.
+            params: Besides those that are found.
+            sensor: How to watch.
+            keep_remote: Keep what the command's Python programs fetch over HTTP, for reproducing
+                it where that has changed or is gone.
 
         Raises:
             NotFound: There is no such command.
@@ -315,7 +328,8 @@ class Project(Sharing, Upkeep):
 
         options = record.RunOptions(name, experiment, note, tags or {}, params or {})
         return following.detail(
-            self.site, record.execute(self.site, command, options, sensor=sensor)
+            self.site,
+            record.execute(self.site, command, options, sensor=sensor, keep_remote=keep_remote),
         )
 
     def run(
