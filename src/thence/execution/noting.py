@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from thence.execution.capture.arguments import scrub_param
 from thence.execution.capture.secrets import Redactor
+from thence.execution.inside.arguments import KIND
 from thence.execution.inside.notes import NOTES
 
 __all__ = ["Listener", "NoteBook", "OnNote", "read_notes"]
@@ -49,7 +51,13 @@ class NoteBook:
         Raises:
             OSError: The disk is full, or fails.
         """
-        clean = {key: self._clean(key, value) for key, value in note.items()}
+        where = str(note.get("origin", "")) if note.get("kind") == KIND else None
+        clean = {
+            key: self._clean(key, value)
+            if where is None or key != "values"
+            else self._clean_params(value, where)
+            for key, value in note.items()
+        }
         data = json.dumps(clean, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             os.write(self._file, data)
@@ -64,6 +72,16 @@ class NoteBook:
         if isinstance(value, list):
             return [self._clean(name, one) for one in value]
         return value
+
+    def _clean_params(self, values: Any, where: str) -> Any:
+        """Parameters: their names may tell that they are secret."""
+        if not isinstance(values, dict):
+            return {}
+        redactor = self._redactor
+        return {
+            redactor.scrub_text(name): scrub_param(redactor, name, value, where)
+            for name, value in values.items()
+        }
 
     def close(self) -> None:
         """Write no more."""

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from thence.execution import live
 from thence.execution.capture import cells
+from thence.execution.capture.arguments import read_arguments
 from thence.execution.capture.chance import KINDS, read_chance
 from thence.execution.capture.probe import attempt
+from thence.execution.inside.arguments import KIND
 from thence.execution.noting import read_notes
 from thence.model.observed import Observed, PythonProcess
 from thence.model.records import Param
@@ -25,6 +27,8 @@ class Heard(NamedTuple):
     Attributes:
         observed: Lines for the record.
         params: By name.
+        defaults: Those that nobody gave.
+        left: What is left to guess of the command line, see `arguments`.
         problems: Sentences for people.
         bodies: What was fetched and is to be kept, by address: files in the spool.
         heard_of: Addresses `host:port` whose traffic is accounted for by `observed`.
@@ -35,6 +39,8 @@ class Heard(NamedTuple):
     problems: Sequence[str] = ()
     bodies: Mapping[str, Path] = {}
     heard_of: Sequence[str] = ()
+    defaults: Mapping[str, Param] = {}
+    left: Mapping[str, Param] | None = None
 
 
 Fold = Callable[[Iterable[Note], Path], Heard]
@@ -49,6 +55,8 @@ class Observations(NamedTuple):
     problems: tuple[str, ...]
     bodies: dict[str, Path]
     heard_of: frozenset[str]
+    defaults: Mapping[str, Param] = {}
+    left: Mapping[str, Param] | None = None
 
 
 def _processes(notes: Iterable[Note], spool: Path) -> Heard:
@@ -74,15 +82,26 @@ def _chance(notes: Iterable[Note], spool: Path) -> Heard:
     return Heard(found.observed, problems=found.problems)
 
 
+def _arguments(notes: Iterable[Note], spool: Path) -> Heard:
+    found = read_arguments(notes, _opened(spool)["command"])
+    return Heard((), found.given, defaults=found.defaults, left=found.left)
+
+
 def _root(spool: Path) -> Path:
     """The project of a run."""
-    return Path(json.loads((spool / "beginning.json").read_bytes())["opened"]["root"])
+    return Path(_opened(spool)["root"])
+
+
+def _opened(spool: Path) -> dict[str, Any]:
+    opened: dict[str, Any] = json.loads((spool / "beginning.json").read_bytes())["opened"]
+    return opened
 
 
 _FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
     ("the Python processes", frozenset({"process"}), _processes),
     ("the cells of the notebook", cells.KINDS, _cells),
     ("the random generators", KINDS, _chance),
+    ("the parsed arguments", frozenset({KIND}), _arguments),
 )
 """Name for problems, kinds of notes, what to do with them; in the order of the record."""
 
@@ -95,6 +114,8 @@ def observe(spool: Path) -> Observations:
     problems: list[str] = []
     bodies: dict[str, Path] = {}
     heard_of: set[str] = set()
+    defaults: dict[str, Param] = {}
+    left: dict[str, Param] | None = None
     for name, kinds, fold in _FOLDS:
         of_kind = [note for note in notes if note["kind"] in kinds]
         if not of_kind:
@@ -107,4 +128,8 @@ def observe(spool: Path) -> Observations:
             problems += heard.problems
             bodies |= heard.bodies
             heard_of |= set(heard.heard_of)
-    return Observations(tuple(observed), params, tuple(problems), bodies, frozenset(heard_of))
+            defaults |= heard.defaults
+            left = left if heard.left is None else dict(heard.left)
+    return Observations(
+        tuple(observed), params, tuple(problems), bodies, frozenset(heard_of), defaults, left
+    )

@@ -1,7 +1,8 @@
 """Parameters of a run, read from its command line and from the configuration files it opened.
 
-Where several give one name, the command line wins, then what the program logged, then the file
-that was read last.
+Where several give one name, `--param` of `thence run` wins, then what the program's own parser made
+of the command line (see `arguments`), then the command line as it is read here, then what the
+program logged, then the file that was read last, then the defaults of the program's parser.
 """
 
 import configparser
@@ -24,6 +25,7 @@ __all__ = [
     "parse_value",
     "read_argv",
     "read_config",
+    "read_words",
 ]
 
 CONFIG_LIMIT_BYTES = 64 << 10
@@ -99,7 +101,12 @@ def read_argv(argv: Sequence[str], redactor: Redactor) -> dict[str, Param]:
     options of the Python interpreter. An option that is given twice, or is followed by several
     numbers, has a list. Secrets are placeholders.
     """
-    words = _arguments_of_the_program(redactor.scrub_argv(argv).argv)
+    return read_words(redactor.scrub_argv(argv).argv)
+
+
+def read_words(argv: Sequence[str]) -> dict[str, Param]:
+    """The same of a command without secrets."""
+    words = _arguments_of_the_program(argv)
     found: dict[str, list[Any]] = {}
     position = 0
     while position < len(words):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Site = tuple[str, int]
 
-__all__ = ["caller", "imitate", "is_own", "own"]
+__all__ = ["caller", "imitate", "is_own", "is_own_module", "outside", "own"]
 
 _LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -57,6 +57,25 @@ def caller(depth: int, *, is_deep: bool = False) -> Site | None:
 def own() -> Site | None:
     """Path and line in the program from which all this is done, unless a library is imported."""
     return _above(sys._getframe(1))  # noqa: SLF001
+
+
+def outside(path: str | None) -> str:
+    """The name of the module from which a module was called, given its file."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    has_passed = False
+    while frame is not None:
+        is_there = frame.f_code.co_filename == path
+        if has_passed and not is_there:
+            return str(frame.f_globals.get("__name__", ""))
+        has_passed = has_passed or is_there
+        frame = frame.f_back
+    return ""
+
+
+def is_own_module(name: str) -> bool:
+    """Whether a module is of the program."""
+    path = getattr(sys.modules.get(name), "__file__", None)
+    return path is None or is_own(path)
 
 
 def _above(frame: FrameType | None) -> Site | None:

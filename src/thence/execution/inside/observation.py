@@ -18,7 +18,7 @@ __all__ = ["PARTS", "PLAN", "Observation", "begin", "quietly", "start_parts"]
 PLAN = "plan"
 
 # Modules of this package with a function `start(observation)`.
-PARTS: tuple[str, ...] = ("chance",)
+PARTS: tuple[str, ...] = ("chance", "arguments",)
 
 
 class Observation:
