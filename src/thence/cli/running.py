@@ -47,6 +47,11 @@ _SHOWN = 8
     show_default=True,
     help="How to watch: by the kernel, or from inside of Python.",
 )
+@click.option(
+    "--keep-remote",
+    is_flag=True,
+    help="Keep what its Python programs fetch over HTTP; to reproduce it without the network.",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.pass_context
 def run(
@@ -59,6 +64,7 @@ def run(
     tags: tuple[tuple[str, str], ...],
     params: tuple[tuple[str, str], ...],
     sensor: str,
+    keep_remote: bool,
     command: tuple[str, ...],
 ) -> None:
     """Run a command and keep all that its results are made of.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from thence.execution import live
-from thence.execution.capture import cells
+from thence.execution.capture import cells, remote
 from thence.execution.capture.arguments import read_arguments
 from thence.execution.capture.chance import KINDS, read_chance
 from thence.execution.capture.probe import attempt
@@ -87,6 +87,11 @@ def _arguments(notes: Iterable[Note], spool: Path) -> Heard:
     return Heard((), found.given, defaults=found.defaults, left=found.left)
 
 
+def _remote(notes: Iterable[Note], spool: Path) -> Heard:
+    found = remote.read_remote(notes, spool)
+    return Heard(found.reads, {}, found.problems, found.bodies, found.peers)
+
+
 def _root(spool: Path) -> Path:
     """The project of a run."""
     return Path(_opened(spool)["root"])
@@ -100,6 +105,7 @@ def _opened(spool: Path) -> dict[str, Any]:
 _FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
     ("the Python processes", frozenset({"process"}), _processes),
     ("the cells of the notebook", cells.KINDS, _cells),
+    ("what was fetched over the network", remote.KINDS, _remote),
     ("the random generators", KINDS, _chance),
     ("the parsed arguments", frozenset({KIND}), _arguments),
 )

@@ -326,7 +326,9 @@ class Project(Sharing, Upkeep, Recording):
         """
         from thence.execution import following, record
 
-        options = record.RunOptions(name, experiment, note, tags or {}, params or {})
+        options = record.RunOptions(
+            name, experiment, note, tags or {}, params or {}, keep_remote=keep_remote
+        )
         return following.detail(
             self.site,
             record.execute(self.site, command, options, sensor=sensor, keep_remote=keep_remote),

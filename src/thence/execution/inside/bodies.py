@@ -1,0 +1,146 @@
+"""The body of an answer, as it passes: counted, hashed, and written to a file where it is kept."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Guard = Callable[[Callable[[Any], None], Any], None]
+    Tell = Callable[..., None]
+
+__all__ = ["Body", "Dechunked"]
+
+
+class Body:
+    """One body; it is told of when it has been read whole, and only then.
+
+    Args:
+        number: Of the fetch in this process.
+        tell: Tells a note.
+        guard: Calls a function so that nothing it does is observed or fails.
+        path: Where it is kept; empty for nowhere.
+    """
+
+    def __init__(self, number: int, tell: Tell, guard: Guard, path: str = "") -> None:
+        import hashlib
+
+        self._number = number
+        self._tell = tell
+        self._guard = guard
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._file = -1
+        self._pid = os.getpid()
+        self._done = False
+
+    def feed(self, data: Any) -> None:
+        """More of it."""
+        if not self._done:
+            self._guard(self._feed, data)
+
+    def _feed(self, data: Any) -> None:
+        self._hash.update(data)
+        self._size += len(data)
+        if self._path:
+            try:
+                if self._file < 0:
+                    self._open()
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._file, view) :]
+            except OSError:
+                self._forget()
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+        self._file = os.open(self._path, flags, 0o600)
+
+    def end(self) -> None:
+        """That was all of it."""
+        if not self._done:
+            self._done = True
+            told: list[str] = []
+            self._guard(lambda _: told.append(self._finished()), None)
+            if told:
+                self._say(told[0])
+
+    def _finished(self) -> str:
+        """The digest; the file is complete then."""
+        if self._path and self._file < 0:
+            self._open()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        return self._hash.hexdigest()
+
+    def _say(self, digest: str) -> None:
+        self._tell(
+            "remote-body",
+            id=self._number,
+            size=self._size,
+            digest=digest,
+            file=os.path.basename(self._path),
+        )
+
+    def _forget(self) -> None:
+        path, self._path = self._path, ""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+            os.unlink(path)
+
+    def __del__(self) -> None:
+        # Not in a fork: the file is still written to by its parent.
+        if self._file >= 0 and self._pid == os.getpid():
+            self._guard(lambda _: self._forget(), None)
+
+
+class Dechunked:
+    """Finds the body in the bytes of a chunked transfer (RFC 9112, section 7.1).
+
+    Args:
+        body: Is fed, and ended by the last chunk.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._line = b""
+        self._left = 0
+        self._skip = 0
+        self._done = False
+
+    def feed(self, data: Any) -> None:
+        """More bytes, cut anywhere."""
+        view = memoryview(data)
+        while view and not self._done:
+            if self._left:
+                piece = view[: self._left]
+                self._body.feed(piece)
+                self._left -= len(piece)
+                view = view[len(piece) :]
+                if not self._left:
+                    self._skip = 2  # the end of the line after the chunk
+            elif self._skip:
+                count = min(self._skip, len(view))
+                self._skip -= count
+                view = view[count:]
+            else:
+                view = self._head(view)
+
+    def _head(self, view: memoryview) -> memoryview:
+        text = view[:4096].tobytes()
+        at = text.find(b"\n")
+        if at < 0:
+            self._line += text
+            return view[len(text) :]
+        line, self._line = self._line + text[:at], b""
+        self._left = int(line.split(b";")[0].strip() or b"0", 16)
+        if not self._left:
+            self._done = True
+            self._body.end()
+        return view[at + 1 :]
