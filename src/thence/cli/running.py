@@ -111,6 +111,7 @@ def run(
             tags=given_tags,
             params=given_params,
             sensor=sensor,  # type: ignore[arg-type]  # click has checked it
+            keep_remote=keep_remote,
         )
     invocation.output.aside("run", run_fields(done))
     if not (invocation.output.json or invocation.output.quiet):

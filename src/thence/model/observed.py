@@ -4,7 +4,7 @@ A run's list of these is content, one JSON object a line with its kind as `type`
 kinds that they do not know.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -43,8 +43,12 @@ class RemoteRead(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
         version: The object's version, or when it was last modified, as the answer says.
         size: Bytes of the body.
         digest: Of the body as it was sent; None where it could not be seen, or was not read whole.
-        kept: Whether the body is kept: then the run has a file of that address and digest.
+        kept: Whether the answer is kept: a body of a GET is then a file of the run in the role
+            `remote`, named by its address (see `file_names`).
         count: How often the same was fetched.
+        address: The address over HTTP, where `url` is that of an object in S3.
+        part: Which bytes of how many, where only a part was asked for: `bytes 0-99/1000`.
+        headers: Of a kept answer, those by which its body is understood.
     """
 
     url: str
@@ -57,6 +61,9 @@ class RemoteRead(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     digest: Digest | None = None
     kept: bool = False
     count: int = 1
+    address: str | None = None
+    part: str | None = None
+    headers: Mapping[str, str] = {}
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="query"):
