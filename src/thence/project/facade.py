@@ -330,8 +330,7 @@ class Project(Sharing, Upkeep, Recording):
             name, experiment, note, tags or {}, params or {}, keep_remote=keep_remote
         )
         return following.detail(
-            self.site,
-            record.execute(self.site, command, options, sensor=sensor, keep_remote=keep_remote),
+            self.site, record.execute(self.site, command, options, sensor=sensor)
         )
 
     def run(
