@@ -18,7 +18,7 @@ __all__ = ["PARTS", "PLAN", "Observation", "begin", "quietly", "start_parts"]
 PLAN = "plan"
 
 # Modules of this package with a function `start(observation)`.
-PARTS: tuple[str, ...] = ("chance", "arguments",)
+PARTS: tuple[str, ...] = ("remote", "chance", "arguments")
 
 
 class Observation:
