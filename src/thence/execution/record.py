@@ -172,6 +172,7 @@ def open_run(
         protect=protector(redactor),
         redact=lambda path, data: redactor.scrub_config(str(path), data),
         ignore={f"ignored: {one}": str(site.root / one) for one in settings.capture.ignore},
+        quietly=quietly,
     ).open()
     made = Opened(spool, beginning, ledger, redactor)
     try:
@@ -199,7 +200,6 @@ def execute(
     cwd = Path.cwd()
     find_program(command, cwd=cwd, env=os.environ)
     opened = open_run(site, command, options, cwd=cwd)
-    spool = opened.spool
     return carry_out(site, opened, command, sensor=sensor)
 
 
@@ -228,11 +228,12 @@ def carry_out(
         StorageError: The spool or the store cannot be written.
     """
     cwd = Path(opened.beginning.cwd)
+    spool = opened.spool
     beside: Companion | None = None
     environment = {
         **os.environ,
-        live.SPOOL_VARIABLE: str(spool.folder),
         **variables,
+        live.SPOOL_VARIABLE: str(spool.folder),
         live.RUN_VARIABLE: spool.run,
     }
     try:
@@ -243,10 +244,9 @@ def carry_out(
                 _output_files(opened) as (stdout, stderr),
                 sampling(spool.folder),
             ):
-                ended = launch(
                 beside = None if companion is None else companion(notes)
+                ended = launch(
                     command,
-        quietly=quietly,
                     cwd=cwd,
                     env=environment,
                     on_event=opened.ledger.on_event,

@@ -44,10 +44,10 @@ _NOTES = "files.jsonl"
 _COPIES = "kept"
 _ABSENT_LIMIT = 1000
 _FOLDER_LIMIT = 20_000
-_CONTENT_PLACES = (Place.PROJECT, Place.OUTSIDE)
 # Copying this much takes about 0.1 s, which is what a program may be made to wait.
 _KEEP_LIMIT = 100 << 20
 _SPARE = 2 << 30
+_CONTENT_PLACES = (Place.PROJECT, Place.OUTSIDE)
 
 
 class FileLedger:
@@ -95,8 +95,8 @@ class FileLedger:
         self._ignore = {"spool": os.fspath(spool), **(ignore or {})}
         self._classifier = Classifier(self.root, home=self._home, ignore=self._ignore)
         self._keeper = Keeper(self._copies, redact or (lambda _path, _data: None))
-        self._lock = threading.RLock()
         self._copying = Copying(self._keeper, self._copies, spare_bytes, quietly)
+        self._lock = threading.RLock()
         self._notes_fd = -1
 
         self._looked_at: set[str] = set()
@@ -150,12 +150,12 @@ class FileLedger:
             return
         with self._lock:
             self._handlers[event.action](event)
+            self._settle_finished()
 
     # -- what each kind of event means ------------------------------------------------------------
 
     def _on_read(self, path: str, *, detail: str = "") -> None:
         if path in self._looked_at:
-            self._settle_finished()
             return
         real, (place, rule) = self._classifier.resolve(path)
         if place is Place.IGNORED:
@@ -216,6 +216,7 @@ class FileLedger:
 
     def _fix_before(self, real: str, status: os.stat_result, *, is_input: bool) -> None:
         """Keep what a file of before the run holds: it is about to change, move or go."""
+        self._settle(real)
         read = self._reads.get(real)
         same = read is not None and read.signature == Signature.of(status)
         if read is not None and same and not read.is_deferred:
@@ -225,7 +226,6 @@ class FileLedger:
             if is_input or (same and read is not None):
                 self._note_read(before)
         self._note_written(real, existed=True, before=before)
-        self._settle(real)
 
     def _on_remove(self, path: str) -> None:
         real, (place, _) = self._classifier.resolve(path)
@@ -326,15 +326,6 @@ class FileLedger:
             self._copy_of[state.signature] = state
         return state
 
-    # -- notes ------------------------------------------------------------------------------------
-
-    def _note_read(self, state: FileState) -> None:
-        self._add_read(state)
-        self._append("read", {"file": state.to_plain()})
-
-    def _note_written(self, path: str, *, existed: bool, before: FileState | None = None) -> None:
-        self._add_written(path, existed=existed, before=before)
-        body: dict[str, Any] = {"path": path, "existed": existed}
     def _begin_copy(self, state: FileState, real: str) -> FileState:
         """Copy a large file: at once where blocks can be shared, else while the program goes on."""
         number = self._keeper.reserve()
@@ -370,6 +361,15 @@ class FileLedger:
             state = state._replace(changed_during_run=True)
         self._note_read(state)
 
+    # -- notes ------------------------------------------------------------------------------------
+
+    def _note_read(self, state: FileState) -> None:
+        self._add_read(state)
+        self._append("read", {"file": state.to_plain()})
+
+    def _note_written(self, path: str, *, existed: bool, before: FileState | None = None) -> None:
+        self._add_written(path, existed=existed, before=before)
+        body: dict[str, Any] = {"path": path, "existed": existed}
         if before is not None:
             body["before"] = before.to_plain()
         self._append("written", body)
@@ -459,7 +459,10 @@ class FileLedger:
 
     def finish(self) -> Ledger:
         """Look at everything once more; the run has ended."""
+        self._copying.close()
         with self._lock:
+            self._settle_finished()
+            self._keeper.close()
             if self._notes_fd >= 0:
                 os.close(self._notes_fd)
                 self._notes_fd = -1
@@ -468,10 +471,7 @@ class FileLedger:
             for path, existed in self._written.items():
                 before = self._before.get(path)
                 status = _status(path)
-        self._copying.close()
                 if status is None or not stat.S_ISREG(status.st_mode):
-            self._settle_finished()
-            self._keeper.close()
                     if before is not None:
                         removed.append(before)
                 elif before is not None and before.signature == Signature.of(status):
@@ -501,15 +501,6 @@ class FileLedger:
             )
 
 
-def _parse(lines: list[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # the last line of a process that was killed while writing it
-
-
-def _status(path: str) -> os.stat_result | None:
 def _encode(note: dict[str, Any]) -> bytes:
     """A note as a line of JSON."""
     try:
@@ -519,6 +510,15 @@ def _encode(note: dict[str, Any]) -> bytes:
         return json.dumps(note).encode() + b"\n"
 
 
+def _parse(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the last line of a process that was killed while writing it
+
+
+def _status(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
     except OSError:
