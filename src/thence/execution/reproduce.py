@@ -39,6 +39,7 @@ from thence.execution.notebook_kernel import Executor
 from thence.execution.notebook_run import prepare_again
 from thence.execution.outside import preserved
 from thence.execution.rebuild import Rebuilt, rebuild_environment
+from thence.execution.replaying import Replaying
 from thence.execution.restore import Restored, check_elsewhere, restore_files
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
@@ -184,6 +185,13 @@ class _Reproduction:
     def verdict(self) -> Verdict:
         sealed = self._sealed
         uses = self._uses()
+        self._remote = Replaying(
+            sealed,
+            uses,
+            self._content,
+            self._base / "remote",
+            secrets=self._secrets.by_placeholder,
+        )
         restored = restore_files(
             sealed,
             uses,
@@ -204,6 +212,9 @@ class _Reproduction:
         results = self._compare(uses, restored, rebuilt, lent, written) if compared else ()
         # Also what was only listed or looked for can make a difference, so all of it counts.
         self._missing += [*wrong.values(), *restored.missing.values(), *self._doubts()]
+        if compared:
+            self._missing += self._remote.missing()
+            self._deviations += self._remote.deviations()
         return self._conclude(executed, results)
 
     def _conclude(self, executed: _Executed, results: tuple[Comparison, ...]) -> Verdict:
@@ -217,7 +228,8 @@ class _Reproduction:
         if outside:
             more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
             obstacles.append(f"the command used the original folder: {outside[0]}{more}")
-        for address in executed.watch.connections:
+        peers = self._remote.peers
+        for address in (one for one in executed.watch.connections if one not in peers):
             self._deviations.append(f"connected to {address}; what came from there is not checked")
         reproduced_code = executed.ended.exit_code if executed.ended else None
         finding, reasons = conclude(
@@ -393,7 +405,7 @@ class _Reproduction:
         given: Path | None = None,
         companion: Executor | None = None,
     ) -> _Executed:
-        sealed = self._sealed
+        sealed, remote = self._sealed, self._remote
         # By its name: the path is that of the original environment, which is not what runs now.
         program, *arguments = sealed.command
         self._progress(f"running {' '.join([Path(program).name, *arguments])}")
@@ -416,6 +428,8 @@ class _Reproduction:
                             live.RUN_VARIABLE: sealed.run,
                         },
                         on_event=watch.on_event,
+                        on_note=remote.on_note,
+                        plan=remote.plan,
                         stdout=_sink(out),
                         stderr=_sink(err),
                         target_fds=(devnull, devnull),

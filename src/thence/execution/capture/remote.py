@@ -136,16 +136,19 @@ class _Fold:
         digest, size = _digest(body.get("digest")), _whole(body.get("size"))
         path = self._body(body.get("file")) if kept and digest is not None else None
         method = str(note.get("method") or "GET")
+        status = _whole(note.get("status"))
+        # Of what is not there, few programs read what the server says about it.
+        has_no_body = method == "HEAD" or (status is not None and status >= 400)
         read = RemoteRead(
             url=str(note["url"]),
             via=str(note.get("via") or ""),
             method=method,
-            status=_whole(note.get("status")),
+            status=status,
             etag=_text(note.get("etag")),
             version=_text(note.get("version")),
             size=size if size is not None else _whole(note.get("size")),
             digest=digest,
-            kept=path is not None or (kept and method == "HEAD"),
+            kept=path is not None or (kept and has_no_body),
             address=_text(note.get("address")),
             part=_text(note.get("part")),
             headers={str(name): str(value) for name, value in (headers or {}).items()},

@@ -30,6 +30,8 @@ _TOLD = {
     *("content-range", "accept-ranges", "etag", "last-modified", "link", "content-length"),
 }
 _TOLD_PREFIXES = ("x-amz-meta-", "x-amz-checksum-", "x-amz-version-id", "x-goog-hash")
+# That something is not there is an answer that programs go by.
+_ABSENT = {404, 410}
 _LONGEST = 4000
 _REMEMBERED = 10_000
 
@@ -132,7 +134,7 @@ class Fetches:
             "size": int(size) if size.isdigit() else None,
             "part": headers.get("content-range") if status == 206 else None,
         }
-        if self._keep and method in {"GET", "HEAD"} and status < 400:
+        if self._keep and method in {"GET", "HEAD"} and (status < 400 or status in _ABSENT):
             found["headers"] = {
                 name: value
                 for name, value in headers.items()
