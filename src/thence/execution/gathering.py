@@ -17,10 +17,11 @@ from thence.execution.capture.code import find_documents
 from thence.execution.capture.environment import Environment, capture_environment
 from thence.execution.capture.keeper import Copy, Signature
 from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
-from thence.execution.capture.params import is_config_file, read_config
+from thence.execution.capture.params import is_config_file, is_record_of_params, read_config
 from thence.execution.capture.probe import attempt
 from thence.execution.capture.resources import Resources, read_resources
 from thence.execution.capture.secrets import Stream
+from thence.execution.capture.series import SeriesFiles
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.code_record import record_code
 from thence.execution.gathered import Gathered
@@ -119,6 +120,7 @@ class _Gatherer:
         self._root = Path(self._opened.root)
         self._problems: list[str] = [*end.problems, *ledger.problems]
         self._params: dict[str, Param] = {}
+        self._series = SeriesFiles(opened.redactor.scrub_text)
         self._metrics: dict[str, float] = {}
         self._points: list[MetricPoint] = []
         self._logged_params: dict[str, Param] = {}
@@ -134,6 +136,7 @@ class _Gatherer:
             for state in (*self._ledger.overwritten, *self._ledger.removed)
         ]
         outputs = [self._store_output(out) for out in self._ledger.outputs]
+        self._add_series()
         outputs += self._store_notebook()
         others = [*self._store_documents()]
         heard = self._observations()
@@ -435,7 +438,24 @@ class _Gatherer:
             )
             self._metrics = {**metrics, **self._metrics}
             self._problems += [problem] if problem else []
+        self._probe(
+            f"the metrics in {use.path}", lambda: self._series.read(output.path, use.path), None
+        )
+        if is_record_of_params(use.path):
+            self._params |= self._probe(
+                f"the params in {use.path}",
+                lambda: self._read_config(output.path, use.path),
+                dict[str, Param](),
+            )
         return self._sniffed(use, head_of(output.path))
+
+    def _add_series(self) -> None:
+        """What other libraries left in files; the program's own word is better."""
+        logged = {point.name for point in self._points}
+        found = self._series.result(logged)
+        self._points += found.points
+        self._metrics = {**found.last, **self._metrics}
+        self._problems += found.problems
 
     def _store_notebook(self) -> Iterator[Stored]:
         """The notebook as it was executed, which need not be on the disk."""

@@ -22,6 +22,7 @@ from thence.model.records import Param
 __all__ = [
     "FoundParams",
     "is_config_file",
+    "is_record_of_params",
     "parse_value",
     "read_argv",
     "read_config",
@@ -192,6 +193,17 @@ def is_config_file(path: str) -> bool:
         and not name.endswith(("metrics.json", ".lock"))
         and not is_secret_file(path)
     )
+
+
+def is_record_of_params(path: str) -> bool:
+    """Whether a file that a run wrote tells its parameters, as Lightning and DVCLive write it.
+
+    >>> paths = ("logs/version_0/hparams.yaml", "dvclive/params.yaml", "out/params.yaml")
+    >>> [is_record_of_params(path) for path in paths]
+    [True, True, False]
+    """
+    folder, _, name = path.rpartition("/")
+    return name == "hparams.yaml" or (name == "params.yaml" and folder.endswith("dvclive"))
 
 
 def read_config(path: str, data: bytes, redactor: Redactor) -> FoundParams:

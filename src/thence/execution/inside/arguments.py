@@ -104,7 +104,8 @@ class Arguments:
     def _parsed(self, parser: Any, args: Any, namespace: Any, rest: list[str]) -> None:
         words = sys.argv[1:] if args is None else [str(one) for one in args]
         caller = frames.outside(sys.modules["argparse"].__file__)
-        if frames.own() is None or caller.partition(".")[0] == "hydra":
+        # These tell what comes of it themselves.
+        if frames.own() is None or caller.partition(".")[0] in {"hydra", "fire"}:
             return
         # A library that parses something for its own ends is not asked; one that parses for the
         # program gives it the arguments of the process.
@@ -184,8 +185,8 @@ class Arguments:
         ):
             return
         (given, named), _, rest, _ = result
-        bound = signature(function).bind(*given, **named)
-        names = set(bound.arguments)
+        takes = signature(function)
+        bound = takes.bind(*given, **named)
         bound.apply_defaults()
         found = dict(bound.arguments)
         words = [str(one) for one in args]
@@ -193,7 +194,7 @@ class Arguments:
         self.tell(
             "fire",
             found,
-            defaults=[name for name in found if name not in names],
+            defaults=[name for name, one in found.items() if one is takes.parameters[name].default],
             argv=sys.argv[1:] if is_argv else None,
             rest=[str(one) for one in rest],
         )
