@@ -79,6 +79,13 @@ def __getattr__(name: str) -> "Any":
     return value
 
 
+def load_ipython_extension(ipython: "Any") -> None:
+    """What `%load_ext thence` calls."""
+    from thence.verbs import record_cells
+
+    record_cells(ipython)
+
+
 def __dir__() -> list[str]:
     """The public names, loaded or not."""
     return sorted(__all__)

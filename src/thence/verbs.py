@@ -176,6 +176,19 @@ def finish() -> "RunDetail | None":
     return None if ended is None else following.detail(_current().site, ended)
 
 
+def record_cells(shell: Any) -> None:
+    """Record the cells of a notebook or prompt of IPython from now on: `%load_ext thence`.
+
+    A run is opened, which is sealed by `finish`, or when the kernel ends.
+
+    Raises:
+        StorageError: The spool or the store cannot be written.
+    """
+    from thence.execution.notebook_live import load
+
+    load(shell, lambda: _open_run(_current()))
+
+
 def diff(old: str, new: str) -> "Diff":
     """What changed from one version to another.
 

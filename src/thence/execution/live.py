@@ -1,14 +1,15 @@
 """What a program says of its own run while it goes on: metrics, params, versions.
 
-Each process appends lines to a file of its own in the spool of the run, so that nothing that was
-logged is lost when it is killed. Programs find the spool through an environment variable.
+Each process appends lines to a file of its own in the spool of the run. Programs find the spool
+through an environment variable. Points that come in quick succession are gathered for a moment and
+written together (`thence.execution.burst`); everything else is written before the call returns.
 """
 
 import heapq
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from thence.errors import ThenceError
+from thence.execution.burst import Burst, flush_all
 from thence.model import codec
 from thence.model.ids import Digest
+from thence.model.points import encode_point
 from thence.model.records import MetricPoint
 
 if TYPE_CHECKING:
@@ -83,6 +86,8 @@ class UsedVersion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
 
 Line: TypeAlias = LoggedMetric | LoggedParam | MadeVersion | UsedVersion
 
+_METRIC = msgspec.json.Decoder(LoggedMetric)
+
 _LINES: dict[str, type[LoggedMetric | LoggedParam | MadeVersion | UsedVersion]] = {
     "metric": LoggedMetric,
     "param": LoggedParam,
@@ -109,26 +114,27 @@ class Tail:
         self._pid = 0
         self._file = -1
         self._redactor: Redactor | None = None
+        self._burst: Burst[LoggedMetric] = Burst(self._write)
 
     def log(self, values: dict[str, Any], *, step: int | None = None) -> None:
         """Append metrics (numbers) and params (anything else).
 
-        Never raises: a full disk must not end a training. What cannot be written is said once in
-        the log of this module.
+        Metrics are on their way to the file when this returns, and in it a moment later: of a
+        process that is killed at most the last second is lost, and nothing where it logs less than
+        some times a second. Never raises: a full disk must not end a training. What cannot be
+        written is said once in the log of this module.
         """
         now = self._clock()
         for name, value in values.items():
             try:
-                number = _as_number(value)
-                line: Line
+                number = value if type(value) is float else _as_number(value)
                 if number is None:
-                    line = LoggedParam(name=str(name), value=self._scrub(name, _as_param(value)))
+                    plain = self._scrub(name, _as_param(value))
+                    self.append(LoggedParam(name=str(name), value=plain))
                 else:
-                    line = LoggedMetric(name=str(name), value=number, step=step, at=now)
+                    self._burst.add(LoggedMetric(name=str(name), value=number, step=step, at=now))
             except Exception as error:  # what people log may do anything when it is looked at
                 _log.warning("a logged value was lost: %r", error)
-            else:
-                self.append(line)
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """Append params, whatever they are; never raises."""
@@ -161,6 +167,20 @@ class Tail:
 
     def append(self, line: Line) -> None:
         """Append one line; durable against the death of this process when it returns."""
+        self._burst.write([line])
+
+    def flush(self) -> None:
+        """Write what waits to be written."""
+        self._burst.write([])
+
+    def _write(self, lines: Sequence[Line]) -> None:
+        """Append lines; called by one thread at a time."""
+        encoded = []
+        for line in lines:
+            try:
+                encoded.append(_encode(line))
+            except ThenceError as error:
+                _log.warning("a logged value was lost: %s", error)
         try:
             pid = os.getpid()
             if self._pid != pid:
@@ -169,9 +189,19 @@ class Tail:
                 # The file first: another thread goes by the pid.
                 self._file = os.open(self._spool / name, flags, 0o600)
                 self._pid = pid
-            os.write(self._file, codec.encode(line) + b"\n")
-        except (OSError, ThenceError) as error:
+            rest = memoryview(b"".join(encoded))
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
             _log.warning("a logged value was lost: %s", error)
+
+
+def _encode(line: Line) -> bytes:
+    if type(line) is LoggedMetric:
+        fast = encode_point(line.name, line.value, line.step, line.at, tag="metric")
+        if fast is not None:
+            return fast
+    return codec.encode(line) + b"\n"
 
 
 def _as_number(value: Any) -> float | None:
@@ -211,6 +241,7 @@ def read_lines(spool: Path) -> Iterator[Line]:
 
     Torn lines are passed over.
     """
+    flush_all()  # of this process, which may be the one that logs
     # By name where times are equal, so that the same spool always reads the same.
     files = (_lines_of(path) for path in sorted(spool.glob("events-*.jsonl")))
     return (line for _, line in heapq.merge(*files, key=lambda item: item[0]))
@@ -238,6 +269,12 @@ def merge_lines(writers: Iterable[bytes]) -> Iterator[Line]:
 def parse_lines(data: bytes) -> Iterator[Line]:
     """The lines of one writer; torn ones and those of newer versions are passed over."""
     for one in data.splitlines():
+        if b'"type":"metric"' in one:
+            try:
+                yield _METRIC.decode(one)
+                continue
+            except ValueError:  # not a finite number, or no metric
+                pass
         try:
             kind = msgspec.json.decode(one)["type"]
             yield codec.decode(one, _LINES[kind])
@@ -251,6 +288,8 @@ _current: Tail | None = None
 def attach(tail: Tail | None) -> None:
     """Make this the tail that `tell` appends to; None for none."""
     global _current  # noqa: PLW0603 - there is one run in a process, as there is one process
+    if _current is not None:
+        _current.flush()
     _current = tail
 
 
@@ -273,8 +312,7 @@ def current_cell() -> int | None:
     """The number of the cell that is executed now, as the notebook shows it; None elsewhere."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
-    # A prompt has numbers too, but no cells.
-    if shell is None or getattr(shell, "kernel", None) is None:
-        return None
-    number = getattr(shell, "execution_count", None)
+    # The counter of the shell is that of the next cell, in some versions of IPython.
+    result = getattr(getattr(shell, "displayhook", None), "exec_result", None)
+    number = getattr(result, "execution_count", None)
     return number if isinstance(number, int) else None

@@ -17,6 +17,7 @@ from thence.execution.capture.classify import is_short_text
 from thence.execution.capture.files import FileLedger
 from thence.execution.capture.host import capture_host
 from thence.execution.capture.params import read_argv
+from thence.execution.capture.remote import prepare_bodies, remote_plan
 from thence.execution.capture.resources import sampling
 from thence.execution.capture.secret_files import is_secret_file
 from thence.execution.capture.secrets import Redactor, Stream
@@ -53,6 +54,7 @@ class RunOptions(NamedTuple):
 
     Attributes:
         params: Parameters besides those that are found.
+        keep_remote: Keep what is fetched over HTTP.
     """
 
     name: str | None = None
@@ -60,6 +62,7 @@ class RunOptions(NamedTuple):
     note: str | None = None
     tags: Mapping[str, str] = {}
     params: Mapping[str, Any] = {}
+    keep_remote: bool = False
 
 
 class OpenedNotebook(NamedTuple):
@@ -159,6 +162,8 @@ def open_run(
         sealed_entry=site.vault.new_id(),
     )
     spool = Spool.create(site.local, beginning)
+    if options.keep_remote:
+        prepare_bodies(spool.folder)
     ledger = FileLedger(
         site.root,
         cwd=folder,
@@ -246,6 +251,7 @@ def carry_out(
                     env=environment,
                     on_event=opened.ledger.on_event,
                     on_note=notes.add,
+                    plan=remote_plan(spool.folder),
                     scan=opened.ledger.scan,
                     sensor=sensor,
                     stdout=stdout,

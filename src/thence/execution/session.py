@@ -2,13 +2,14 @@
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from thence.errors import Conflict
 from thence.execution import ending, live
@@ -20,18 +21,46 @@ from thence.execution.holding import release
 from thence.execution.inprocess import InProcess, unobserved
 from thence.execution.noting import NoteBook
 from thence.execution.outputs import note_outputs
-from thence.execution.record import RunOptions, open_run
+from thence.execution.record import OpenedNotebook, RunOptions, open_run
 from thence.execution.site import Site
 from thence.execution.spool import End
 from thence.model.ids import RunId
 from thence.model.records import RunStatus
 
-__all__ = ["FROM_A_PROMPT", "UNKNOWN_CODE", "Session", "finish", "log", "run", "start"]
+__all__ = [
+    "FROM_A_PROMPT",
+    "UNKNOWN_CODE",
+    "Cells",
+    "Session",
+    "cells",
+    "current",
+    "finish",
+    "log",
+    "record_cells",
+    "run",
+    "start",
+    "unrecorded",
+]
+
+_log = logging.getLogger(__name__)
 
 FROM_A_PROMPT = (
     "The run was recorded from a prompt or notebook and cannot be run again by a command."
 )
 UNKNOWN_CODE = "With which status the program ended could not be seen."
+
+
+class Cells(Protocol):
+    """Who records the cells of a live notebook."""
+
+    def notebook(self) -> Path | None:
+        """The file of the notebook, if it is known."""
+
+    def opened(self, run: "Session") -> None:
+        """A run is open."""
+
+    def ending(self, run: "Session") -> None:
+        """A run is about to be sealed."""
 
 
 class Session:
@@ -54,6 +83,7 @@ class Session:
                 options,
                 rerunnable=not self._is_prompt,
                 ordinal=_next_ordinal(),
+                notebook=_notebook(site),
                 quietly=unobserved,
             )
         self.run: RunId = self._opened.spool.run
@@ -67,6 +97,8 @@ class Session:
             self._sampler = Sampler(self._opened.spool.folder, itself=True)
         self._sensor.start()
         self._note_modules()
+        if (path := None if _cells is None else _cells.notebook()) is not None:
+            self._opened.ledger.on_event(FileEvent(Action.READ, str(path)))
 
     def __repr__(self) -> str:
         return f"Session({self.run.short})"
@@ -87,6 +119,14 @@ class Session:
             with unobserved():
                 self._sampler.tick()
 
+    def note(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Keep a note of what this process did; never raises."""
+        try:
+            with unobserved():
+                self._notes.add({"kind": kind, "pid": self._pid, **fields})
+        except OSError as error:  # a full disk must not end the work
+            _log.warning("what was done is not recorded: %s", error)
+
     def end(self, error: BaseException | None = None, *, is_code_known: bool = True) -> RunId:
         """Seal the run; a second call does nothing.
 
@@ -101,6 +141,8 @@ class Session:
         global _current  # noqa: PLW0603 - there is one session in a process
         if _current is not self or self._pid != os.getpid():
             return self.run
+        if _cells is not None:
+            _cells.ending(self)
         _current = None
         self._note_modules()
         report = self._sensor.stop()
@@ -175,6 +217,36 @@ def _exit_code(error: BaseException | None) -> int:
 
 
 _current: Session | None = None
+_cells: Cells | None = None
+
+
+def current() -> Session | None:
+    """The run that this process has opened."""
+    return _current
+
+
+def cells() -> Cells | None:
+    """Who records the cells of this process."""
+    return _cells
+
+
+def record_cells(recorder: Cells) -> None:
+    """Let the cells of this process be recorded by this one."""
+    global _cells  # noqa: PLW0603 - there is one notebook in a process
+    _cells = recorder
+
+
+unrecorded = unobserved
+"""What is opened inside is ours, and no input of the run."""
+
+
+def _notebook(site: Site) -> OpenedNotebook | None:
+    path = None if _cells is None else _cells.notebook()
+    if path is None:
+        return None
+    path = path.absolute()
+    is_ours = path.is_relative_to(site.root)
+    return OpenedNotebook(path.relative_to(site.root).as_posix() if is_ours else path.as_posix())
 
 
 def start(site: Site, options: RunOptions) -> Session:
@@ -200,6 +272,8 @@ def start(site: Site, options: RunOptions) -> Session:
         return _Joined(tail, options)
     _current = Session(site, options)
     _at_exit()
+    if _cells is not None:
+        _cells.opened(_current)
     return _current
 
 

@@ -302,8 +302,20 @@ class Project(Sharing, Upkeep, Recording):
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         sensor: "Sensor" = "auto",
+        keep_remote: bool = False,
     ) -> views.RunDetail:
         """Run a command under capture, with this process's terminal, and seal the run.
+
+        Args:
+            command: Program and arguments.
+            name: What to call the run.
+            experiment: The group of runs that it belongs to.
+            note: Why it is done.
+            tags: Of the run.
+            params: Besides those that are found.
+            sensor: How to watch.
+            keep_remote: Keep what the command's Python programs fetch over HTTP, for reproducing
+                it where that has changed or is gone.
 
         Raises:
             NotFound: There is no such command.
@@ -314,7 +326,9 @@ class Project(Sharing, Upkeep, Recording):
         """
         from thence.execution import following, record
 
-        options = record.RunOptions(name, experiment, note, tags or {}, params or {})
+        options = record.RunOptions(
+            name, experiment, note, tags or {}, params or {}, keep_remote=keep_remote
+        )
         return following.detail(
             self.site, record.execute(self.site, command, options, sensor=sensor)
         )

@@ -60,7 +60,9 @@ class _Comparison:
     def __init__(self, executed: Sequence[ExecutedCell], document: Sequence[DocumentCell]) -> None:
         self._executed = executed
         self._names = [names_of(one.source) for one in executed]
-        self._keys = [one.id or one.source for one in executed]
+        # Of what was executed before the recording began only the text is known.
+        by_source = {one.source.strip(): one.id or one.source for one in document}
+        self._keys = [one.id or by_source.get(one.source.strip(), one.source) for one in executed]
         self._is_known = bool(document)
         self._cells = self._lay_out(document)
 
@@ -70,7 +72,6 @@ class _Comparison:
         for index, key in enumerate(self._keys):
             where.setdefault(key, []).append(index)
         if document:
-            # A front end that names no cells: the text tells which it was.
             keyed = [(one.id if one.id in where else one.source, one.source) for one in document]
             keyed = [
                 (key if key in where else one.id or one.source, source)
