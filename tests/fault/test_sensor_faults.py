@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from thence.execution import supervisor
+from thence.execution import strace, supervisor
 from thence.execution.capture.files import FileLedger
 from thence.execution.capture.keeper import Keeper
 from thence.execution.events import Action, FileEvent
@@ -21,7 +21,13 @@ REASON = supervisor.probe()
 needs_kernel_sensor = pytest.mark.skipif(
     REASON is not None, reason=f"no kernel-level sensor: {REASON}"
 )
-SENSORS = [pytest.param("seccomp", marks=needs_kernel_sensor), "audit-hook"]
+NO_STRACE = strace.probe()
+needs_strace = pytest.mark.skipif(NO_STRACE is not None, reason=f"no strace: {NO_STRACE}")
+SENSORS = [
+    pytest.param("seccomp", marks=needs_kernel_sensor),
+    pytest.param("strace", marks=needs_strace),
+    "audit-hook",
+]
 
 # Prints its own name for the killer, records slowly if asked, and keeps the output apart.
 SUPERVISOR = """
