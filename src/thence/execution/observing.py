@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from thence.execution import live
-from thence.execution.capture import cells, remote
+from thence.execution.capture import cells, queries, remote
 from thence.execution.capture.arguments import read_arguments
 from thence.execution.capture.chance import KINDS, read_chance
 from thence.execution.capture.probe import attempt
@@ -72,14 +72,19 @@ def _processes(notes: Iterable[Note], spool: Path) -> Heard:
     )
 
 
+def _chance(notes: Iterable[Note], spool: Path) -> Heard:
+    found = read_chance(notes, _root(spool))
+    return Heard(found.observed, problems=found.problems)
+
+
 def _cells(notes: Iterable[Note], spool: Path) -> Heard:
     found = cells.read_cells(notes, live.read_lines(spool))
     return Heard(found.observed, problems=found.problems)
 
 
-def _chance(notes: Iterable[Note], spool: Path) -> Heard:
-    found = read_chance(notes, _root(spool))
-    return Heard(found.observed, problems=found.problems)
+def _remote(notes: Iterable[Note], spool: Path) -> Heard:
+    found = remote.read_remote(notes, spool)
+    return Heard(found.reads, {}, found.problems, found.bodies, found.peers)
 
 
 def _arguments(notes: Iterable[Note], spool: Path) -> Heard:
@@ -87,9 +92,9 @@ def _arguments(notes: Iterable[Note], spool: Path) -> Heard:
     return Heard((), found.given, defaults=found.defaults, left=found.left)
 
 
-def _remote(notes: Iterable[Note], spool: Path) -> Heard:
-    found = remote.read_remote(notes, spool)
-    return Heard(found.reads, {}, found.problems, found.bodies, found.peers)
+def _queries(notes: Iterable[Note], spool: Path) -> Heard:
+    found = queries.read_queries(notes)
+    return Heard(found.queries, problems=found.problems, heard_of=found.peers)
 
 
 def _root(spool: Path) -> Path:
@@ -106,6 +111,7 @@ _FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
     ("the Python processes", frozenset({"process"}), _processes),
     ("the cells of the notebook", cells.KINDS, _cells),
     ("what was fetched over the network", remote.KINDS, _remote),
+    ("what databases were asked", queries.KINDS, _queries),
     ("the random generators", KINDS, _chance),
     ("the parsed arguments", frozenset({KIND}), _arguments),
 )

@@ -46,7 +46,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-Sensor = Literal["auto", "seccomp", "audit-hook"]
+Sensor = Literal["auto", "seccomp", "strace", "audit-hook"]
 
 
 class RunOptions(NamedTuple):

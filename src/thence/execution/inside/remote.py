@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from .fetches import Fetches
     from .observation import Observation
+    from .queries import Queries
     from .replay import Replay
 
 __all__ = ["start"]
@@ -21,6 +22,7 @@ class _Parts:
         self._observation = observation
         self._fetches: Fetches | None = None
         self._replay: Replay | None = None
+        self._queries: Queries | None = None
 
     @property
     def fetches(self) -> Fetches:
@@ -53,7 +55,37 @@ class _Parts:
             ("aiohttp.http_parser", self._aiohttp_parser),
             ("aiohttp.streams", self._aiohttp_streams),
             ("aiohttp.connector", self._aiohttp_connector),
+            ("sqlite3", self._database("wrap_sqlite")),
+            ("psycopg", self._database("wrap_psycopg")),
+            ("psycopg2", self._database("wrap_psycopg2")),
+            ("adbc_driver_manager.dbapi", self._database("wrap_adbc")),
+            ("adbc_driver_sqlite.dbapi", self._database("wrap_adbc_driver")),
+            ("adbc_driver_postgresql.dbapi", self._database("wrap_adbc_driver")),
+            ("_duckdb", self._duckdb),
+            ("duckdb", self._duckdb),
         )
+
+    @property
+    def queries(self) -> Queries:
+        """Tells of queries."""
+        if self._queries is None:
+            from .queries import Queries
+
+            self._queries = Queries(self._observation)
+        return self._queries
+
+    def _database(self, name: str) -> Callable[[Any], None]:
+        def patch(module: Any) -> None:
+            from . import databases
+
+            getattr(databases, name)(module, self.queries)
+
+        return patch
+
+    def _duckdb(self, module: Any) -> None:
+        from . import through_duckdb
+
+        through_duckdb.wrap(module, self.queries)
 
     def _http(self, module: Any) -> None:
         from . import http

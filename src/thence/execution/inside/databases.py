@@ -1,0 +1,416 @@
+"""sqlite3, psycopg, psycopg2 and ADBC: cursors that tell what they execute and fetch."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from .addresses import peer_text, without_secrets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .queries import Asked, Queries
+
+    Where = Callable[[Any], "tuple[str, str]"]
+    After = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]", Any], None]
+
+__all__ = [
+    "cursor_methods",
+    "framed",
+    "wrap_adbc",
+    "wrap_adbc_driver",
+    "wrap_psycopg",
+    "wrap_psycopg2",
+    "wrap_sqlite",
+]
+
+# Making rows of a table takes about a microsecond for each of its values.
+_MOST_CELLS = 2_000_000
+
+
+def cursor_methods(
+    original: Any,
+    queries: Queries,
+    library: str,
+    where: Where,
+    text: Callable[[Any, Any], Any] = lambda cursor, statement: statement,
+    *,
+    is_awaited: bool = False,
+) -> dict[str, Any]:
+    """The methods of a class of cursors (PEP 249), as they are and telling.
+
+    Args:
+        original: The class.
+        queries: Are told.
+        library: Whose it is.
+        where: Gives the address of the database of a cursor, and where it is.
+        text: Gives the text of a statement.
+        is_awaited: Whether they are coroutines.
+    """
+
+    def execute(self: Any, args: tuple[Any, ...], named: dict[str, Any], _: Any) -> None:
+        words = list(args)
+        statement = words.pop(0) if words else _first(named, "query", "operation", "sql")
+        given = words[0] if words else _first(named, "params", "parameters", "vars")
+        queries.asked(
+            self, text(self, statement), given, library=library, where=lambda: where(self)
+        )
+
+    def finish(self: Any, *_: Any) -> None:
+        asked = queries.by_cursor.pop(self, None)
+        if asked is not None:
+            asked.finish()
+
+    def fetchone(self: Any, _: Any, __: Any, row: Any) -> None:
+        asked = queries.by_cursor.get(self)
+        if asked is not None:
+            asked.row(row)
+
+    def fetchmany(self: Any, _: Any, __: Any, rows: Any) -> None:
+        asked = queries.by_cursor.get(self)
+        if asked is not None:
+            asked.rows(rows, is_all=not rows)
+
+    def fetchall(self: Any, _: Any, __: Any, rows: Any) -> None:
+        asked = queries.by_cursor.get(self)
+        if asked is not None:
+            asked.rows(rows, is_all=True)
+
+    hooks: dict[str, After] = {
+        "execute": execute,
+        "executemany": finish,
+        "executescript": finish,
+        "fetchone": fetchone,
+        "fetchmany": fetchmany,
+        "fetchall": fetchall,
+        "close": finish,
+    }
+    around = _awaited if is_awaited else _called
+    return {
+        name: around(getattr(original, name), after)
+        for name, after in hooks.items()
+        if hasattr(original, name)
+    }
+
+
+def _first(named: dict[str, Any], *names: str) -> Any:
+    return next((named[name] for name in names if name in named), None)
+
+
+def _called(function: Any, after: After) -> Any:
+    @functools.wraps(function)
+    def wrapper(self: Any, *args: Any, **named: Any) -> Any:
+        result = function(self, *args, **named)
+        _quietly(lambda: after(self, args, named, result))
+        return result
+
+    return wrapper
+
+
+def _awaited(function: Any, after: After) -> Any:
+    @functools.wraps(function)
+    async def wrapper(self: Any, *args: Any, **named: Any) -> Any:
+        result = await function(self, *args, **named)
+        _quietly(lambda: after(self, args, named, result))
+        return result
+
+    return wrapper
+
+
+def next_method(original: Any, queries: Queries) -> Any:
+    """The same of `__next__`."""
+    function = original.__next__
+
+    @functools.wraps(function)
+    def wrapper(self: Any) -> Any:
+        asked = queries.by_cursor.get(self)
+        try:
+            row = function(self)
+        except StopIteration:
+            if asked is not None:
+                _quietly(asked.finish)
+            raise
+        if asked is not None:
+            _quietly(lambda: asked.row(row))
+        return row
+
+    return wrapper
+
+
+def _quietly(function: Callable[[], Any]) -> None:
+    try:  # noqa: SIM105 - contextlib would have to be imported
+        function()
+    except Exception:  # noqa: S110
+        pass
+
+
+def _heir(original: Any, body: dict[str, Any]) -> Any:
+    """A subclass that looks like its parent."""
+    names = ("__module__", "__qualname__", "__doc__")
+    same = {name: getattr(original, name, None) for name in names}
+    return type(original)(original.__name__, (original,), {**same, **body})
+
+
+class _Heirs:
+    """Subclasses of classes that are closed: of cursors, and of connections that make them."""
+
+    def __init__(self, queries: Queries, library: str, where: Where, cursor: Any) -> None:
+        self._queries = queries
+        self._library = library
+        self._where = where
+        self._cursor = cursor
+        self._known: dict[Any, Any] = {}
+
+    def cursor(self, original: Any) -> Any:
+        if not isinstance(original, type) or not issubclass(original, self._cursor):
+            return original
+        if original not in self._known:
+            methods = cursor_methods(original, self._queries, self._library, self._where)
+            methods["__next__"] = next_method(original, self._queries)
+            self._known[original] = _heir(original, methods)
+            self._known[self._known[original]] = self._known[original]
+        return self._known[original]
+
+
+def wrap_sqlite(module: Any, queries: Queries) -> None:
+    """Observe the connections that `sqlite3.connect` opens."""
+    connect = module.connect
+    if hasattr(connect, "thence_wrapper"):
+        return
+
+    def where(cursor: Any) -> tuple[str, str]:
+        return queries.databases.get(cursor.connection, "sqlite3"), ""
+
+    heirs = _Heirs(queries, "sqlite3", where, module.Cursor)
+    connections: dict[Any, Any] = {}
+
+    def of(factory: Any) -> Any:
+        if not isinstance(factory, type) or not issubclass(factory, module.Connection):
+            return factory  # a function: it makes what it likes
+        if factory not in connections:
+
+            def cursor(self: Any, factory: Any = module.Cursor) -> Any:
+                return original(self, heirs.cursor(factory))
+
+            original = getattr(factory, "cursor")  # noqa: B009 - mypy knows `type` only
+            # One that makes its cursors itself is left alone.
+            body = {"cursor": cursor} if original is module.Connection.cursor else {}
+            for name in ("execute", "executemany") if body else ():
+                if getattr(factory, name) is getattr(module.Connection, name):
+                    body[name] = _shortcut(getattr(factory, name), name)
+            connections[factory] = _heir(factory, body)
+        return connections[factory]
+
+    @functools.wraps(connect)
+    def wrapper(*args: Any, **named: Any) -> Any:
+        if not queries.listening:
+            return connect(*args, **named)
+        if len(args) > 5:
+            args = (*args[:5], of(args[5]), *args[6:])
+        else:
+            named["factory"] = of(named.get("factory", module.Connection))
+        made = connect(*args, **named)
+        _quietly(lambda: queries.databases.__setitem__(made, _path(args, named)))
+        return made
+
+    wrapper.thence_wrapper = True  # type: ignore[attr-defined]
+    module.connect = wrapper
+    module.dbapi2.connect = wrapper
+
+
+def _shortcut(original: Any, name: str) -> Any:
+    """What a connection does in C, without asking itself for a cursor."""
+
+    @functools.wraps(original)
+    def method(self: Any, *args: Any) -> Any:
+        return getattr(self.cursor(), name)(*args)
+
+    return method
+
+
+def _path(args: tuple[Any, ...], named: dict[str, Any]) -> str:
+    name = os.fsdecode(args[0] if args else named["database"])
+    if name.startswith("file:"):
+        name = name[5:].partition("?")[0]
+    if name in {"", ":memory:"}:
+        return ":memory:"
+    return os.path.abspath(name)
+
+
+def _patch(owner: Any, methods: dict[str, Any]) -> None:
+    for name, method in methods.items():
+        if name in vars(owner):
+            setattr(owner, name, method)
+
+
+def _of_socket(descriptor: int) -> str:
+    import socket
+
+    with socket.socket(fileno=os.dup(descriptor)) as copy:
+        return peer_text(copy.getpeername())
+
+
+def _postgres(connection: Any) -> tuple[str, str]:
+    info = connection.info
+    host = str(info.host or "")
+    place = "" if host.startswith("/") else f"{host}:{info.port}"
+    try:
+        peer = _of_socket(connection.fileno())
+    except OSError:
+        peer = ""
+    return f"postgresql://{place}/{info.dbname}", peer
+
+
+def wrap_psycopg(module: Any, queries: Queries) -> None:
+    """Observe the cursors of psycopg 3; of the module `psycopg`."""
+
+    def where(cursor: Any) -> tuple[str, str]:
+        return _postgres(cursor.connection)
+
+    def text(cursor: Any, statement: Any) -> Any:
+        if isinstance(statement, bytes):
+            return statement.decode("utf-8", "replace")
+        as_string = getattr(statement, "as_string", None)
+        return as_string(cursor) if as_string is not None else statement
+
+    for cursor in (module.Cursor, module.ServerCursor):
+        methods = cursor_methods(cursor, queries, "psycopg", where, text)
+        if "__iter__" in vars(cursor):
+            methods["__iter__"] = _iterating(cursor.__iter__, queries)
+        _patch(cursor, methods)
+    for cursor in (module.AsyncCursor, module.AsyncServerCursor):
+        _patch(cursor, cursor_methods(cursor, queries, "psycopg", where, text, is_awaited=True))
+        _patch(cursor, {"__aiter__": _iterating_async(cursor.__aiter__, queries)})
+
+
+def _iterating(function: Any, queries: Queries) -> Any:
+    @functools.wraps(function)
+    def wrapper(self: Any) -> Any:
+        asked = queries.by_cursor.get(self)
+        for row in function(self):
+            if asked is not None:
+                asked.row(row)
+            yield row
+        if asked is not None:
+            asked.finish()
+
+    return wrapper
+
+
+def _iterating_async(function: Any, queries: Queries) -> Any:
+    @functools.wraps(function)
+    async def wrapper(self: Any) -> Any:
+        asked = queries.by_cursor.get(self)
+        async for row in function(self):
+            if asked is not None:
+                asked.row(row)
+            yield row
+        if asked is not None:
+            asked.finish()
+
+    return wrapper
+
+
+def wrap_psycopg2(module: Any, queries: Queries) -> None:
+    """Observe the connections that `psycopg2.connect` opens."""
+    connect, extensions = module.connect, module.extensions
+
+    def where(cursor: Any) -> tuple[str, str]:
+        return _postgres(cursor.connection)
+
+    heirs = _Heirs(queries, "psycopg2", where, extensions.cursor)
+
+    def cursor(self: Any, *args: Any, **named: Any) -> Any:
+        factory = named.get("cursor_factory") or (args[1] if len(args) > 1 else None)
+        if len(args) < 2:
+            chosen = factory or self.cursor_factory or extensions.cursor
+            named["cursor_factory"] = heirs.cursor(chosen)
+        return extensions.connection.cursor(self, *args, **named)
+
+    plain = _heir(extensions.connection, {"cursor": cursor})
+
+    @functools.wraps(connect)
+    def wrapper(*args: Any, **named: Any) -> Any:
+        has_own = len(args) > 1 or named.get("connection_factory") is not None
+        if not has_own and queries.listening and "async" not in named and "async_" not in named:
+            named["connection_factory"] = plain
+        return connect(*args, **named)
+
+    module.connect = wrapper
+
+
+def wrap_adbc(module: Any, queries: Queries) -> None:
+    """Observe ADBC; of the module `adbc_driver_manager.dbapi`."""
+
+    def where(cursor: Any) -> tuple[str, str]:
+        known = queries.databases.get(cursor._conn)  # noqa: SLF001 - there is no public name
+        return known or ("adbc", "")
+
+    cursor = module.Cursor
+    _patch(cursor, cursor_methods(cursor, queries, "adbc_driver_manager", where))
+    for name in ("fetch_arrow", "fetch_arrow_table", "fetch_df", "fetch_polars"):
+        if name in vars(cursor):
+            setattr(cursor, name, _framed(getattr(cursor, name), queries))
+    wrap_adbc_driver(module, queries)
+
+
+def wrap_adbc_driver(module: Any, queries: Queries) -> None:
+    """Know the databases that a driver of ADBC connects to; of its module `dbapi`."""
+    connect = module.connect
+    name = module.__name__.partition(".")[0]
+
+    @functools.wraps(connect)
+    def wrapper(*args: Any, **named: Any) -> Any:
+        made = connect(*args, **named)
+        _quietly(lambda: queries.databases.__setitem__(made, _of_driver(name, args, named)))
+        return made
+
+    module.connect = wrapper
+
+
+def _of_driver(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[str, str]:
+    options = {**(named.get("db_kwargs") or {}), **named}
+    uri = str(options.get("uri") or "")
+    if name == "adbc_driver_manager":
+        name = os.path.basename(str(named.get("driver") or (args[0] if args else "") or ""))
+    else:
+        uri = uri or str(args[0] if args else "")
+    name = name.partition(".")[0]
+    if "sqlite" in name:
+        path = uri[5:].partition("?")[0] if uri.startswith("file:") else uri
+        return (os.path.abspath(path) if path not in {"", ":memory:"} else ":memory:"), ""
+    clean = without_secrets(uri) or name
+    place = clean.partition("://")[2].partition("/")[0].partition("?")[0]
+    return clean, place.replace("localhost", "127.0.0.1")
+
+
+def _framed(function: Any, queries: Queries) -> Any:
+    @functools.wraps(function)
+    def wrapper(self: Any, *args: Any, **named: Any) -> Any:
+        result = function(self, *args, **named)
+        asked = queries.by_cursor.get(self)
+        if asked is not None:
+            _quietly(lambda: framed(asked, result))
+        return result
+
+    return wrapper
+
+
+def framed(asked: Asked, frame: Any) -> None:
+    """The whole result came as a table; one of moderate size is hashed by its rows."""
+    rows = getattr(frame, "num_rows", None)
+    columns = getattr(frame, "num_columns", None)
+    if rows is None:
+        rows, columns = frame.shape
+    if rows * (columns or 0) > _MOST_CELLS:
+        asked.unseen(rows)
+    elif hasattr(frame, "to_pylist"):  # of Arrow
+        columns = [column.to_pylist() for column in frame.itercolumns()]
+        asked.rows(zip(*columns), is_all=True)  # noqa: B905 - not in Python 3.9
+    elif hasattr(frame, "itertuples"):  # of pandas
+        asked.rows(frame.itertuples(index=False, name=None), is_all=True)
+    else:  # of polars
+        asked.rows(frame.iter_rows(), is_all=True)
