@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from thence.execution.capture.arguments import scrub_param
+from thence.execution.capture.secret_names import names_a_secret
 from thence.execution.capture.secrets import Redactor
 from thence.execution.inside.arguments import KIND
 from thence.execution.inside.notes import NOTES
@@ -64,7 +65,9 @@ class NoteBook:
 
     def _clean(self, name: str, value: Any) -> Any:
         if isinstance(value, str):
-            return self._redactor.scrub_text(value)
+            if names_a_secret(name):
+                return self._redactor.scrub_value(name, value, "program")
+            return self._redactor.scrub_text(value, "program")
         if isinstance(value, dict):
             return {
                 self._redactor.scrub_text(key): self._clean(key, one) for key, one in value.items()

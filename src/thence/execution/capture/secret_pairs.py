@@ -48,6 +48,9 @@ _QUOTED = re.compile(
 _LIST = re.compile(r"""(?:\\?["'])?\s{0,8}[:=]\s{0,8}\[(?P<value>[^\]\[{}]{1,8192})\]""")
 _ITEM = re.compile(r"""\\?(["'])(?P<value>[^"'\n]{1,4096}?)\\?\1""")
 _OPTION = re.compile(r"(?:=|[ \t]+)(?P<value>[^\s\"'`\\;|&<>$-][^\s\"'`\\;|&<>]*)")
+_INLINE = re.compile(r"=(?P<value>[^\s\"'`\\,;&|<>(){}\[\]]{6,4096})")
+_SET_BEFORE = re.compile(r"(?:%env|%set_env|!?[ \t]*export)[ \t]+\Z")
+_SET = re.compile(r"(?:[ \t]*=[ \t]*|[ \t]+)(?P<value>[^\s\"'`\\]+)")
 _LINE_BEFORE = re.compile(
     r"[ \t]*(?:[#;][ \t]*)?(?:-[ \t]+)*(?:(?:export|set|setenv|ENV)[ \t]+)?[\"']?"
 )
@@ -86,8 +89,11 @@ def find_pairs(path: str, text: str) -> Iterator[Pair]:
                 yield Pair(name, base + item.start("value"), base + item.end("value"))
         elif name.startswith("-"):
             yield from _option(file, text, name, end)
+        elif file.endswith(".ipynb"):
+            yield from _setting(text, start, end)
         elif not file.endswith((*_JSON, *_CODE)):
-            yield from _line(file, text, start, end)
+            found = list(_line(file, text, start, end))
+            yield from found or (_inline(text, name, end) if file.endswith(".log") else ())
 
 
 def _find_names(text: str) -> Iterator[tuple[int, int]]:
@@ -122,6 +128,20 @@ def _option(file: str, text: str, name: str, end: int) -> Iterator[Pair]:
     found = _OPTION.match(text, end)
     if found and (not file.endswith((*_CODE, *_PROSE)) or any(map(str.isdigit, found["value"]))):
         yield Pair(name.lstrip("-"), *found.span("value"))
+
+
+def _setting(text: str, start: int, end: int) -> Iterator[Pair]:
+    """`%env NAME=value` and `!export NAME=value` in the cells of a notebook."""
+    found = _SET.match(text, end)
+    if found and _SET_BEFORE.search(text, max(0, start - 20), start):
+        yield Pair(text[start:end], *found.span("value"))
+
+
+def _inline(text: str, name: str, end: int) -> Iterator[Pair]:
+    """`… name=value …` anywhere in a line that a program printed."""
+    found = _INLINE.match(text, end)
+    if found and any(map(str.isdigit, found["value"])):
+        yield Pair(name, *found.span("value"))
 
 
 def _line(file: str, text: str, start: int, end: int) -> Iterator[Pair]:

@@ -181,6 +181,14 @@ class Redactor:
         """Where `scrub_text` would replace something: in order, without overlap."""
         return list(_merge(self._spans(text)))
 
+    def find_printed(self, text: str) -> list[Span]:
+        """Where `scrub_printed` would replace something."""
+        return list(_merge([*self._spans(text), *_named("output.log", text)]))
+
+    def scrub_printed(self, text: str, where: str = "output") -> str:
+        """As `scrub_text`, for what a program said: also what it named (`api_key=…`)."""
+        return self._replace(text, self.find_printed(text), where)
+
     def scrub_bytes(self, data: bytes, where: str = "output") -> bytes:
         """As `scrub_text`; bytes that are not UTF-8 stay as they are."""
         text = data.decode("utf-8", "surrogateescape")
@@ -207,11 +215,7 @@ class Redactor:
             return None
         text = data.decode("utf-8", "surrogateescape")
         spans = list(self._spans(text))
-        if _MARKERS.search(text.lower()):
-            for name, start, end in find_pairs(path, text):
-                value = text[start:end]
-                if not PLACEHOLDER.search(value) and is_secret(name, value) == "name":
-                    spans.append(Span(start, end, name))
+        spans += _named(path, text)
         scrubbed = self._replace(text, spans, path, learn=True)
         return None if scrubbed == text else scrubbed.encode("utf-8", "surrogateescape")
 
@@ -223,11 +227,8 @@ class Redactor:
         for span in self._spans(text):
             if not PLACEHOLDER.fullmatch(text[span.start : span.end]):
                 return span.name
-        if _MARKERS.search(text.lower()):
-            for name, start, end in find_pairs(path, text):
-                value = text[start:end]
-                if not PLACEHOLDER.search(value) and is_secret(name, value) == "name":
-                    return name
+        for span in _named(path, text):
+            return span.name
         return None
 
     def scrub_value(self, name: str, value: str, where: str) -> str:
@@ -344,7 +345,7 @@ class Stream:
             return b""
         text = self._held.decode("utf-8", "surrogateescape")
         end = self._end_of_certainty(text)
-        spans = self._redactor.find(text)
+        spans = self._redactor.find_printed(text)
         # Never cut through a secret: what follows would not be recognised any more.
         for span in spans:
             if span.start < end < span.end:
@@ -375,7 +376,16 @@ class Stream:
         return end
 
     def _scrub(self, text: str) -> bytes:
-        return self._redactor.scrub_text(text, self._where).encode("utf-8", "surrogateescape")
+        return self._redactor.scrub_printed(text, self._where).encode("utf-8", "surrogateescape")
+
+
+def _named(path: str, text: str) -> Iterator[Span]:
+    """The values in a text that are secret by the names that they stand beside."""
+    if _MARKERS.search(text.lower()):
+        for name, start, end in find_pairs(path, text):
+            value = text[start:end]
+            if not PLACEHOLDER.search(value) and is_secret(name, value) == "name":
+                yield Span(start, end, name)
 
 
 def _merge(spans: Iterable[Span]) -> Iterator[Span]:
