@@ -42,10 +42,10 @@ _SHOWN = 8
 @click.option("--param", "params", type=PAIR, multiple=True, help="A parameter; repeatable.")
 @click.option(
     "--sensor",
-    type=click.Choice(["auto", "seccomp", "audit-hook"]),
+    type=click.Choice(["auto", "seccomp", "strace", "audit-hook"]),
     default="auto",
     show_default=True,
-    help="How to watch: by the kernel, or from inside of Python.",
+    help="How to watch: by the kernel, by strace, or from inside of Python.",
 )
 @click.option(
     "--keep-remote",

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 from thence.errors import StorageError
-from thence.execution import audit, nested, supervisor
+from thence.execution import audit, nested, strace, supervisor
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
 from thence.execution.live import RUN_VARIABLE
 from thence.execution.noting import Listener, OnNote
@@ -22,7 +22,9 @@ from thence.execution.watchdog import Watchdog
 
 __all__ = ["CommandDenied", "CommandNotFound", "Sensor", "find_program", "launch", "standard_input"]
 
-Sensor = Literal["auto", "seccomp", "audit-hook"]
+Sensor = Literal["auto", "seccomp", "strace", "audit-hook"]
+
+_ASKED = "Another one was asked for."
 
 
 class _Arguments(TypedDict):
@@ -64,7 +66,7 @@ def launch(
         cwd: Working directory of the command.
         env: Environment of the command.
         on_event: Called before the program proceeds, one event at a time, in this thread.
-        sensor: `auto` is `seccomp` where it works, else `audit-hook`.
+        sensor: `auto` is the first that works of `seccomp`, `strace`, `audit-hook`.
         on_note: Called with what Python programs are heard to do besides touching files, in another
             thread.
         plan: For `thence_inside`, see `Planted`.
@@ -127,8 +129,8 @@ def _watch(
 ) -> Ended:
     """Run it under the first sensor that works; those that do not work have run nothing."""
     whys = []
+    planted.write_plan({**plan, "files": False})
     if sensor in {"auto", "seccomp"}:
-        planted.write_plan({**plan, "files": False})
         try:
             return _under_the_kernel(command, arguments, planted)
         except SensorUnavailable as error:
@@ -139,8 +141,20 @@ def _watch(
                 why=whys[0],
                 hint="Leave the choice to thence: --sensor auto",
             )
+    if sensor in {"auto", "strace"}:
+        try:
+            why = " ".join(whys) or _ASKED
+            return strace.supervise(command, **arguments, planted=planted.folder, why=why)
+        except SensorUnavailable as error:
+            whys.append(str(error))
+        if sensor == "strace":
+            raise StorageError(
+                "strace does not work here",
+                why=whys[0],
+                hint="Leave the choice to thence: --sensor auto",
+            )
     planted.write_plan({**plan, "files": True})
-    why = " ".join(whys) or "Another one was asked for."
+    why = " ".join(whys) or _ASKED
     return audit.supervise(command, **arguments, planted=planted.folder, why=why, scan=scan)
 
 
