@@ -251,7 +251,6 @@ def carry_out(
                     env=environment,
                     on_event=opened.ledger.on_event,
                     on_note=notes.add,
-                    scan=opened.ledger.scan,
                     plan=remote_plan(spool.folder),
                     scan=opened.ledger.scan,
                     sensor=sensor,
