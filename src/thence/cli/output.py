@@ -41,11 +41,14 @@ class Output:
         """Print a table; nothing with `--json`."""
         if self.json:
             return
-        if _is_terminal(sys.stdout):
-            width = shutil.get_terminal_size().columns
-            _write(sys.stdout, table.to_text(columns, rows, width=width, paint=self.paint))
-        else:
-            _write(sys.stdout, table.to_text(columns, rows))
+        width = self.width()
+        paint = self.paint
+        _write(sys.stdout, table.to_text(columns, rows, width=width, paint=paint))
+
+    @staticmethod
+    def width() -> int | None:
+        """Columns of the terminal; None where nothing is cut: in a pipe or a file."""
+        return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else None
 
     def record(self, kind: str, value: Any = None, /, **more: Any) -> None:
         """Print an object with this type; nothing without `--json`."""

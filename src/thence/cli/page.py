@@ -1,5 +1,6 @@
 """The parts that pages are made of: a title, fields, sections."""
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ from thence.cli import human
 from thence.cli.output import Output
 from thence.model.ids import Digest
 
-__all__ = ["Field", "fields", "pairs", "section", "text_of", "value_text"]
+__all__ = ["Field", "fields", "folded", "pairs", "section", "text_of", "value_text"]
 
 Field = tuple[str, str | None]
 
@@ -20,7 +21,20 @@ def fields(output: Output, rows: Iterable[Field]) -> None:
     width = max((len(label) for label, _ in shown), default=0)
     for label, value in shown:
         head = output.paint(f"  {label:<{width}}", "dim")
-        output.painted(f"{head}  {human.line(value)}")
+        first, *rest = folded(output, human.line(value), indent=width + 4)
+        output.painted(f"{head}  {first}")
+        for text in rest:
+            output.painted(f"{' ' * (width + 4)}{text}")
+
+
+def folded(output: Output, text: str, *, indent: int = 0) -> list[str]:
+    """The text in lines that fit beside an indent; one line where there is no terminal."""
+    width = output.width()
+    if width is None or len(text) <= width - indent:
+        return [text]
+    return textwrap.wrap(
+        text, max(width - indent, 20), break_long_words=False, break_on_hyphens=False
+    ) or [text]
 
 
 def section(output: Output, title: str) -> None:

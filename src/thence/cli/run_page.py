@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 
 from thence.cli import human
 from thence.cli.output import Output
-from thence.cli.page import Field, fields, pairs, section, text_of, value_text
+from thence.cli.page import fields, folded, section
 from thence.cli.plain import run_fields
-from thence.cli.table import Column
-from thence.index.views import RunDetail, UsedVersion
-from thence.model.ids import Digest
-from thence.model.records import Comparison, FileRole, FileUse, RunSealed, RunStatus
+from thence.cli.run_completeness import completeness, show_completeness, show_withheld
+from thence.cli.run_environment import environment_of, show_code, show_environment
+from thence.cli.run_files import show_files, show_versions
+from thence.cli.run_observed import show_asked, show_cells, show_chance, show_usage
+from thence.cli.run_values import series_of, show_metrics, show_params
+from thence.errors import DataDamaged, NotFound
+from thence.index.views import RunDetail
+from thence.model.observed import Observed
+from thence.model.records import Comparison, FileUse, RunSealed, RunStatus
 
 if TYPE_CHECKING:
-    from thence.execution.capture.environment import Environment
     from thence.execution.following import Live
     from thence.project import Project
 
@@ -29,16 +33,6 @@ STATUS_STYLES = {
     RunStatus.INTERRUPTED: "yellow",
     RunStatus.RUNNING: "cyan",
 }
-_SHOWN_FILES = 20
-_SHOWN_PACKAGES = 30
-_SHOWN_WITHHELD = 20
-# Packages are in the environment.
-_SECTIONS = (
-    ("inputs", (FileRole.INPUT,)),
-    ("outputs", (FileRole.OUTPUT,)),
-    ("overwritten", (FileRole.OVERWRITTEN,)),
-    ("code and configuration", (FileRole.CODE, FileRole.CONFIG, FileRole.DOCUMENT)),
-)
 
 
 def command_text(command: Iterable[str]) -> str:
@@ -51,7 +45,7 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
     # What was removed may have lost them already.
     there = run.deletion is None
     files = project.run_files(f"run:{run.run}") if there else []
-    environment = _environment(project, run) if there else None
+    environment = environment_of(project, run) if there else None
     live = _live(project, run)
     if live is not None:
         from thence.execution.following import with_live
@@ -64,29 +58,34 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
         output.record("run", run_fields(run), environment=environment)
     for file in files:
         output.record("file", file)
+    observed = _observed(project, run) if there else []
+    for one in observed:
+        output.record(str(one.__struct_config__.tag), one)
+    series = series_of(project, run) if there else []
+    for course in series:
+        output.record("series", {**course._asdict(), "values": len(course.values)})
     if output.json:
         return
-    _head(output, project, run)
+    sealed = run.sealed
+    _head(output, project, run, None if sealed is None else (sealed, files, observed))
     if live is not None:
         _going_on(output, run, live)
-    sealed = run.sealed
-    if sealed is not None and there:
-        _code(output, project, sealed)
-    _files(output, run, files)
-    _inside(output, run, files)
-    if run.params:
-        section(output, "parameters")
-        output.table(
-            [Column("NAME"), Column("VALUE", flexible=True), Column("FROM", style="dim")],
-            [(name, value_text(one.value), one.origin) for name, one in sorted(run.params.items())],
-        )
-    if run.metrics:
-        section(output, "metrics")
-        fields(output, [(name, human.number(value)) for name, value in sorted(run.metrics.items())])
-    if environment:
-        _show_environment(output, environment)
+    show_cells(output, run, observed)
+    show_files(output, run, files)
+    show_versions(output, run, files)
+    show_asked(output, run, observed)
+    show_params(output, run)
+    show_metrics(output, run, series)
+    show_chance(output, observed)
     if sealed is not None:
-        _watched(output, sealed)
+        show_usage(output, sealed.usage, observed)
+        if there:
+            show_code(output, project, sealed)
+    if environment:
+        show_environment(output, environment)
+    if sealed is not None:
+        show_withheld(output, sealed)
+        show_completeness(output, sealed)
     for number, verdict in run.verdicts:
         section(output, f"verdict {number}: {verdict.finding.value}")
         when = human.moment(verdict.ended, datetime.now(UTC))
@@ -123,7 +122,19 @@ def _going_on(output: Output, run: RunDetail, live: "Live") -> None:
     )
 
 
-def _head(output: Output, project: "Project", run: RunDetail) -> None:
+def _observed(project: "Project", run: RunDetail) -> list[Observed]:
+    try:
+        return project.observed(run)
+    except (NotFound, DataDamaged):  # what is left of the run is shown all the same
+        return []
+
+
+def _head(
+    output: Output,
+    project: "Project",
+    run: RunDetail,
+    seen: tuple[RunSealed, list[FileUse], list[Observed]] | None,
+) -> None:
     name = f"  {human.line(run.name)}" if run.name else ""
     status = output.paint(run.status.value, STATUS_STYLES[run.status])
     title = output.paint(f"run:{run.run}{name}", "bold")
@@ -137,12 +148,17 @@ def _head(output: Output, project: "Project", run: RunDetail) -> None:
         cpus = f"{host.cpus} x {host.cpu}" if host.cpu else ""
         parts = (f"{host.system} {host.release}", host.distribution, cpus, memory)
         machine = f"{run.host} ({', '.join(part for part in parts if part)})"
+    if seen is not None:
+        sentence, is_whole = completeness(*seen)
+        for text in folded(output, sentence):
+            output.styled(text, "green" if is_whole else "yellow")
     fields(
         output,
         [
             ("removed", human.removal(run.deletion, now)),
             ("undo", f"thence rm --undo {run.run.short}" if project.can_undo(run) else None),
             ("command", command_text(run.command)),
+            ("notebook", run.sealed.notebook if run.sealed else None),
             ("in", run.root if run.cwd in {"", "."} else f"{run.root}, {run.cwd}"),
             ("on", machine),
             ("by", run.author),
@@ -156,142 +172,6 @@ def _head(output: Output, project: "Project", run: RunDetail) -> None:
     if run.sealed is not None and run.sealed.traceback:
         section(output, "how it failed")
         output.data(run.sealed.traceback.rstrip())
-
-
-def _code(output: Output, project: "Project", sealed: RunSealed) -> None:
-    code = sealed.code
-    if code.commit is None and not code.untracked:
-        return
-    diff = None if code.diff is None else text_of(project, code.diff)
-    changed = (
-        []
-        if diff is None
-        else [part.split(" b/")[-1] for part in diff.splitlines() if part.startswith("diff --git ")]
-    )
-    section(output, "code")
-    state = "with uncommitted changes" if code.dirty else "nothing uncommitted"
-    branch = f" on {code.branch}" if code.branch else ""
-    fields(
-        output,
-        [
-            ("commit", None if code.commit is None else f"{code.commit}{branch}, {state}"),
-            ("remote", code.remote),
-            ("changed", ", ".join(changed[:_SHOWN_FILES])),
-            ("untracked", ", ".join(code.untracked[:_SHOWN_FILES])),
-        ],
-    )
-
-
-def _files(output: Output, run: RunDetail, files: list[FileUse]) -> None:
-    refs = {one.record: _ref(one) for one in (*run.uses, *run.makes)}
-    for title, roles in _SECTIONS:
-        shown = [file for file in files if file.role in roles]
-        if not shown:
-            continue
-        section(output, f"{title} ({len(shown):,})")
-        output.table(
-            [
-                Column("PATH", flexible=True),
-                Column("SIZE", right=True),
-                Column("VERSION", style="cyan", optional=True),
-                Column("REMARK", style="dim", flexible=True, optional=True),
-            ],
-            [
-                (file.path, human.size(file.size), _version(refs, file.version), _remark(file))
-                for file in shown[:_SHOWN_FILES]
-            ],
-        )
-        if (more := len(shown) - _SHOWN_FILES) > 0:
-            output.data(
-                f"and {human.count(more, 'more file')}: thence show run:{run.run[:8]} --json"
-            )
-
-
-def _inside(output: Output, run: RunDetail, files: list[FileUse]) -> None:
-    """Versions that the program loaded and saved itself, which are no files of the project."""
-    bound = {file.version for file in files}
-    for title, versions in (("loaded", run.uses), ("saved", run.makes)):
-        refs = [_ref(one) for one in versions if one.record not in bound]
-        if refs:
-            section(output, f"{title} by the program itself ({len(refs):,})")
-            output.data("\n".join(f"  {ref}" for ref in refs))
-
-
-def _ref(used: UsedVersion) -> str:
-    return used.ref or used.record.short
-
-
-def _version(refs: dict[Digest, str], version: Digest | None) -> str:
-    return "" if version is None else refs.get(version, version.short)
-
-
-def _remark(file: FileUse) -> str:
-    remarks = []
-    if file.why_not_kept:
-        remarks.append(f"not kept: {file.why_not_kept}")
-    if file.redacted:
-        remarks.append("secrets replaced")
-    if file.changed_during_run:
-        remarks.append("changed during the run")
-    if file.role in {FileRole.CONFIG, FileRole.DOCUMENT}:
-        remarks.append(file.role.value)
-    return ", ".join(remarks)
-
-
-def _environment(project: "Project", run: RunDetail) -> "Environment | None":
-    from thence.execution.capture.environment import Environment
-    from thence.model import codec
-
-    if run.sealed is None or run.sealed.environment is None:
-        return None
-    text = text_of(project, run.sealed.environment)
-    return None if text is None else codec.decode(text.encode(), Environment)
-
-
-def _show_environment(output: Output, environment: "Environment") -> None:
-    section(output, "environment")
-    used = [f"{one.name} {one.version}" for one in environment.used]
-    required = len(environment.distributions) - len(used)
-    listed = ", ".join(used[:_SHOWN_PACKAGES])
-    if (more := len(used) - _SHOWN_PACKAGES) > 0:
-        listed += f" and {more} more"
-    system = environment.system
-    fields(
-        output,
-        [
-            *(
-                ("python", f"{one.implementation} {one.version}, {one.executable}")
-                for one in environment.interpreters
-            ),
-            ("packages used", listed),
-            ("with them", human.count(required, "required package") if required else None),
-            ("kept whole", ", ".join(sorted({one.package for one in environment.kept}))),
-            ("system", ", ".join(filter(None, (system.distribution, system.libc)))),
-            ("its packages", human.count(len(system.packages), "package")),
-            ("BLAS", ", ".join(system.blas)),
-            ("accelerators", ", ".join(system.accelerators)),
-            ("threads", pairs(system.threads)),
-            *(("problem", text) for text in environment.problems),
-        ],
-    )
-
-
-def _watched(output: Output, sealed: RunSealed) -> None:
-    section(output, "how complete this is")
-    sensor = sealed.sensor
-    rows: list[Field] = [("sensor", f"{sensor.name}: {sensor.completeness}")]
-    rows += [("not seen", text) for text in sensor.not_seen]
-    rows += [("network", address) for address in sealed.connections]
-    rows += [("problem", text) for text in sealed.problems]
-    rows += [("withheld", f"{one.name} ({one.where})") for one in sealed.withheld[:_SHOWN_WITHHELD]]
-    if (more := len(sealed.withheld) - _SHOWN_WITHHELD) > 0:
-        rows.append(("", f"and {more} more withheld"))
-    if sealed.omitted_variables:
-        rows.append(
-            ("variables", f"{len(sealed.environment_variables)} of the environment kept, "
-             f"{len(sealed.omitted_variables)} left out")
-        )  # fmt: skip
-    fields(output, rows)
 
 
 def _grades(results: Iterable[Comparison]) -> str:

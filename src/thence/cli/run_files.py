@@ -1,0 +1,82 @@
+"""The part of a run's page about its files and versions."""
+
+from collections.abc import Mapping
+
+from thence.cli import human
+from thence.cli.output import Output
+from thence.cli.page import section
+from thence.cli.table import Column
+from thence.index.views import RunDetail, UsedVersion
+from thence.model.ids import Digest
+from thence.model.records import FileRole, FileUse
+
+__all__ = ["ref_of", "show_files", "show_versions"]
+
+_SHOWN = 20
+# Packages are in the environment.
+_SECTIONS = (
+    ("inputs", (FileRole.INPUT,)),
+    ("fetched from elsewhere, and kept", (FileRole.REMOTE,)),
+    ("outputs", (FileRole.OUTPUT,)),
+    ("overwritten", (FileRole.OVERWRITTEN,)),
+    ("code and configuration", (FileRole.CODE, FileRole.CONFIG, FileRole.DOCUMENT)),
+)
+
+
+def show_files(output: Output, run: RunDetail, files: list[FileUse]) -> None:
+    """Its inputs, outputs and code, with their versions."""
+    refs = {one.record: ref_of(one) for one in (*run.uses, *run.makes)}
+    for title, roles in _SECTIONS:
+        shown = [file for file in files if file.role in roles]
+        if not shown:
+            continue
+        total = human.size(sum(file.size for file in shown))
+        section(output, f"{title} ({len(shown):,}, {total})")
+        output.table(
+            [
+                Column("PATH", flexible=True),
+                Column("SIZE", right=True),
+                Column("VERSION", style="cyan", optional=True),
+                Column("REMARK", style="dim", flexible=True, optional=True),
+            ],
+            [
+                (file.path, human.size(file.size), _version(refs, file.version), _remark(file))
+                for file in shown[:_SHOWN]
+            ],
+        )
+        if (more := len(shown) - _SHOWN) > 0:
+            output.data(
+                f"and {human.count(more, 'more file')}: thence show run:{run.run[:8]} --json"
+            )
+
+
+def show_versions(output: Output, run: RunDetail, files: list[FileUse]) -> None:
+    """Versions that the program loaded and saved itself, which are no files of the project."""
+    bound = {file.version for file in files}
+    for title, versions in (("loaded", run.uses), ("saved", run.makes)):
+        refs = [ref_of(one) for one in versions if one.record not in bound]
+        if refs:
+            section(output, f"{title} by the program itself ({len(refs):,})")
+            output.data("\n".join(f"  {ref}" for ref in refs))
+
+
+def ref_of(used: UsedVersion) -> str:
+    """What people write for a version."""
+    return used.ref or used.record.short
+
+
+def _version(refs: Mapping[Digest, str], version: Digest | None) -> str:
+    return "" if version is None else refs.get(version, version.short)
+
+
+def _remark(file: FileUse) -> str:
+    remarks = []
+    if file.why_not_kept:
+        remarks.append(f"not kept: {file.why_not_kept}")
+    if file.redacted:
+        remarks.append("secrets replaced")
+    if file.changed_during_run:
+        remarks.append("changed during the run")
+    if file.role in {FileRole.CONFIG, FileRole.DOCUMENT}:
+        remarks.append(file.role.value)
+    return ", ".join(remarks)
