@@ -36,6 +36,7 @@ from thence.formats.base import Sniffed
 from thence.model import codec
 from thence.model.ids import Digest
 from thence.model.paths import path_to_text
+from thence.model.points import encode_points
 from thence.model.records import (
     Code,
     FileRole,
@@ -152,7 +153,7 @@ class _Gatherer:
         code = self._code(inputs)
         stdout = self._store_stream("stdout")
         stderr = self._store_stream("stderr")
-        series = encode_lines(self._points)
+        series = encode_points(self._points)
         opened, end = self._opened, self._end
         draft = RunSealed(
             run=opened.run,
