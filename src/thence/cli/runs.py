@@ -1,6 +1,7 @@
 """`runs`: the rarer verbs about runs."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -8,8 +9,10 @@ import click
 from thence.cli import human
 from thence.cli.output import Output
 from thence.cli.plain import run_fields
+from thence.cli.run_comparing import compare
 from thence.cli.run_page import command_text
 from thence.cli.table import Column
+from thence.cli.values import PAIR, as_mapping
 from thence.cli.verb import Invocation, VerbGroup, verb
 from thence.cli.watching import watch
 from thence.index.views import RunSummary
@@ -28,29 +31,49 @@ _SHOWN_RUNS = 50
 
 @click.group("runs", cls=VerbGroup, examples=("thence runs list", "thence runs recover"))
 def runs() -> None:
-    """List, watch and recover runs."""
+    """List, compare, watch and recover runs."""
 
 
-@verb("list", examples=["thence runs list", "thence runs list --status failed --json"])
+@verb("list", examples=["thence runs list", "thence runs list --since 7d --metric auc"])
 @click.option("--experiment", metavar="NAME", help="Only those of this experiment.")
 @click.option(
     "--status",
     type=click.Choice([status.value for status in RunStatus]),
     help="Only those that ended so.",
 )
+@click.option("--tag", "tags", type=PAIR, multiple=True, help="Only those tagged so; repeatable.")
+@click.option("--since", metavar="WHEN", help="Only those since: a date, or 12h, 7d, 4w.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="A column for it; repeatable."
+)
 @click.option(
     "--limit", type=click.IntRange(1), default=_SHOWN_RUNS, show_default=True, help="At most."
 )
 def list_runs(
-    invocation: Invocation, *, experiment: str | None, status: str | None, limit: int
+    invocation: Invocation,
+    *,
+    experiment: str | None,
+    status: str | None,
+    tags: tuple[tuple[str, str], ...],
+    since: str | None,
+    metrics: tuple[str, ...],
+    limit: int,
 ) -> None:
     """List the runs.
 
     The one that began last comes first.
     """
-    project = invocation.project()
     wanted = None if status is None else RunStatus(status)
-    found = project.runs(experiment=experiment, status=wanted, limit=limit + 1)
+    wanted_tags = as_mapping(tags, "tag")
+    after = None if since is None else _moment(since)
+    project = invocation.project()
+    narrows = bool(wanted_tags) or after is not None
+    found = project.runs(experiment=experiment, status=wanted, limit=None if narrows else limit + 1)
+    found = [
+        one
+        for one in found
+        if wanted_tags.items() <= one.tags.items() and (after is None or one.started >= after)
+    ][: limit + 1]
     output = invocation.output
     from thence.execution.following import look, with_live
 
@@ -67,7 +90,7 @@ def list_runs(
         output.record("run", run_fields(one), **signs)
     tell_waiting(output, project)
     if not found:
-        narrowed = experiment is not None or status is not None
+        narrowed = narrows or experiment is not None or status is not None
         output.note("nothing fits" if narrowed else "nothing was run yet: thence run COMMAND")
         return
     now = datetime.now(UTC)
@@ -80,17 +103,41 @@ def list_runs(
             Column("TOOK", right=True),
             Column("VERDICT", optional=True),
             Column("NAME", flexible=True, optional=True),
+            *(Column(name, right=True) for name in metrics),
             Column("METRICS", flexible=True, optional=True),
             Column("COMMAND", flexible=True, style="dim"),
         ],
-        [_row(one, seen.get(one.run), now) for one in found[:limit]],
+        [_row(one, seen.get(one.run), now, metrics) for one in found[:limit]],
     )
     if len(found) > limit:
         output.note(f"there are more: --limit {limit * 2}")
 
 
-def _row(run: RunSummary, live: "Live | None", now: datetime) -> tuple[str, ...]:
-    metrics = [f"{name}={human.number(value)}" for name, value in sorted(run.metrics.items())]
+def _moment(text: str) -> datetime:
+    """A date or time, or how long ago.
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
+    if found := re.fullmatch(r"(\d+)([mhdw])", text):
+        unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
+        return datetime.now(UTC) - timedelta(**{unit: int(found[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{text!r} is no time: give 2026-01-31, 2026-01-31T12:00, 12h, 7d or 4w",
+            param_hint="--since",
+        ) from error
+
+
+def _row(
+    run: RunSummary, live: "Live | None", now: datetime, wanted: tuple[str, ...]
+) -> tuple[str, ...]:
+    columns = [human.number(run.metrics[name]) if name in run.metrics else "" for name in wanted]
+    # With columns of their own, the others are not wanted.
+    others = {} if wanted else run.metrics
+    metrics = [f"{name}={human.number(value)}" for name, value in sorted(others.items())]
     more = " …" if metrics[_SHOWN_METRICS:] else ""
     return (
         run.run.short,
@@ -100,6 +147,7 @@ def _row(run: RunSummary, live: "Live | None", now: datetime) -> tuple[str, ...]
         "" if run.duration_s is None else human.duration(run.duration_s),
         "" if run.finding is None else run.finding.value,
         run.name or "",
+        *columns,
         " ".join(metrics[:_SHOWN_METRICS]) + more,
         command_text(run.command) if run.deletion is None else str(run.deletion),
     )
@@ -173,5 +221,6 @@ def tell_waiting(output: Output, project: "Project", *, but: RunId | None = None
 
 
 runs.add_command(list_runs)
+runs.add_command(compare)
 runs.add_command(watch)
 runs.add_command(recover)
