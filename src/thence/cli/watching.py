@@ -19,10 +19,12 @@ from thence.model.records import RunStatus
 if TYPE_CHECKING:
     from thence.execution.following import Follower
     from thence.execution.live import Line
+    from thence.model.observed import Sample
 
 __all__ = ["watch"]
 
 _HERE_S = 0.5
+_EVERY_S = 5.0
 _FAR_S = 4.0
 
 
@@ -31,7 +33,8 @@ _FAR_S = 4.0
 def watch(invocation: Invocation, *, ref: str) -> None:
     """Follow a run until it ends.
 
-    What it logged so far comes first. From another machine, what it logs is seen about ten seconds
+    What it logged so far comes first; every five seconds it is told what a run on this machine
+    takes of it. From another machine, what it logs is seen about ten seconds
     later. Ctrl-C leaves the run alone.
     """
     from thence.execution.following import Follower, look
@@ -72,13 +75,32 @@ def watch(invocation: Invocation, *, ref: str) -> None:
 
 def _follow(invocation: Invocation, follower: "Follower", pause_s: float) -> bool:
     """Print what the run says until it ends; False where nobody records it any more."""
+    told: Sample | None = None
     while True:
         # Asked first, so that nothing is said after the last look.
         is_over, is_abandoned = follower.is_over(), follower.is_abandoned()
         _print(invocation, follower.rest() if is_over else follower.news())
         if is_over or is_abandoned:
             return is_over
+        sample = follower.sample()
+        if sample is not None and (told is None or sample.at_s - told.at_s >= _EVERY_S):
+            told = sample
+            _print_sample(invocation, sample)
         time.sleep(pause_s)
+
+
+def _print_sample(invocation: Invocation, sample: "Sample") -> None:
+    """What the run takes of this machine."""
+    output = invocation.output
+    output.record("sample", sample)
+    parts = [
+        f"processor {human.duration(sample.cpu_s)}",
+        f"memory {human.size(sample.memory_bytes)}",
+        "1 process" if sample.processes == 1 else f"{sample.processes:,} processes",
+    ]
+    if sample.gpu_memory_bytes is not None:
+        parts.append(f"accelerators {human.size(sample.gpu_memory_bytes)}")
+    output.styled(f"after {human.duration(sample.at_s)}: {', '.join(parts)}", "dim")
 
 
 def _print(invocation: Invocation, lines: Iterable["Line"]) -> None:

@@ -10,12 +10,14 @@ import msgspec
 
 from thence.errors import NotFound
 from thence.execution import live
+from thence.execution.capture.resources import read_resources
 from thence.execution.recovery import Waiting
 from thence.execution.site import Site
 from thence.execution.spool import Spool
 from thence.index import runs as run_questions
 from thence.index.views import RunDetail, RunSummary
 from thence.model.ids import RunId
+from thence.model.observed import Sample
 from thence.model.records import (
     MetricPoint,
     Param,
@@ -216,6 +218,11 @@ class Follower:
                     )
                 )
         return found
+
+    def sample(self) -> Sample | None:
+        """What the run has of this machine, as it was measured last; None where it was not."""
+        samples = read_resources(self._folder).samples
+        return samples[-1] if samples else None
 
     def is_abandoned(self) -> bool:
         """Whether it began on this machine, and nobody records it any more."""
