@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from thence.execution import signals
-from thence.execution.events import Ended, FileEvent, OnEvent
+from thence.execution.events import Action, Ended, FileEvent, OnEvent
 from thence.execution.late import as_found
 from thence.execution.program import CommandDenied
 from thence.execution.seccomp import SensorUnavailable
 from thence.execution.strace_lines import CALLS, Lines
+from thence.execution.tracee import is_hindered, of_hindered
 from thence.execution.watchdog import Watchdog
 from thence.model.records import SensorReport
 
@@ -70,6 +71,8 @@ def probe() -> str | None:
     strace = shutil.which("strace")
     if sys.platform != "linux" or strace is None:
         return "strace is not installed."
+    if not os.access(sys.executable, os.X_OK):
+        return f"This user may not start {sys.executable}."
     ours, theirs = os.pipe()
     try:
         process = subprocess.Popen(
@@ -220,6 +223,7 @@ class _Observer:
         self._begun_ns = time.time_ns()
         self._has_ended = False
         self._events = 0
+        self._hindered: dict[str, None] = {}
         self._failures = 0
         self._first_failure = ""
 
@@ -267,6 +271,8 @@ class _Observer:
             self._mark = None if event.path == self._mark else self._mark
             return
         self._events += 1
+        if event.action is Action.EXECUTE and is_hindered(event.path, event.pid):
+            self._hindered[os.path.basename(event.path)] = None
         for one in as_found(event, self._begun_ns):
             self._on_event(one)
 
@@ -287,6 +293,7 @@ class _Observer:
             problems = (
                 f"Recording failed {self._failures} times, first with {self._first_failure}",
             )
+        problems += tuple(filter(None, [of_hindered(self._hindered)]))
         given = [f"The kernel-level sensor was not used: {why}"] if why else []
         report = SensorReport(
             name="strace",

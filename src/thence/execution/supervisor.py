@@ -20,7 +20,7 @@ from thence.execution.kinship import is_alive, name_of
 from thence.execution.program import CommandDenied
 from thence.execution.relay import Relay
 from thence.execution.seccomp import Listener, Notification, SensorUnavailable
-from thence.execution.tracee import Decoder, TaskMemory, Unreadable
+from thence.execution.tracee import Decoder, TaskMemory, Unreadable, of_hindered
 from thence.execution.watchdog import Watchdog
 from thence.model.records import SensorReport
 
@@ -291,6 +291,7 @@ class _Session:
             if self._failures
             else []
         )
+        problems += filter(None, [of_hindered(self._decoder.hindered)])
         report = SensorReport(
             name="seccomp",
             completeness="partial" if not_seen else "kernel-complete",

@@ -3,13 +3,14 @@
 import ctypes
 import os
 import socket
+import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from thence.execution.events import Action, FileEvent, absolute, open_action
 from thence.execution.seccomp import Call, Notification
 
-__all__ = ["Decoder", "TaskMemory", "Unreadable"]
+__all__ = ["Decoder", "TaskMemory", "Unreadable", "is_hindered", "of_hindered"]
 
 _PAGE = 4096
 _AT_EMPTY_PATH = 0x1000
@@ -82,11 +83,13 @@ class Decoder:
 
     Attributes:
         blind_spots: Sentences on what was done that lets accesses go unseen.
+        hindered: Names of programs that did not get the rights that they have without us.
         remark: The one that the last notification made; empty where it made none.
     """
 
     def __init__(self) -> None:
         self.blind_spots: dict[str, None] = {}
+        self.hindered: dict[str, None] = {}
         self.remark = ""
         self._memory = TaskMemory()
         self._handlers: dict[Call, Callable[[int, tuple[int, ...]], FileEvent | None]] = {
@@ -166,6 +169,8 @@ class Decoder:
         path = self._path(task, folder, address, empty=bool(flags & _AT_EMPTY_PATH))
         if not path:
             return None
+        if is_hindered(path, task):
+            self.hindered[os.path.basename(path)] = None
         if _begins_with(path, _ELF_32):
             self._remark("32-bit programs were run; what they opened was not seen.")
         return FileEvent(Action.EXECUTE, path, "", task, "")
@@ -254,6 +259,40 @@ def _through_links(task: int, path: bytes) -> str:
         _, _, _, link, rest = path.split(b"/", 4)
         return absolute(rest, _link(b"/proc/%d/%b" % (task, link)))
     return absolute(path, b"")
+
+
+def is_hindered(path: str, task: int) -> bool:
+    """Whether a program has the rights of its owner, which a task that we watch may not gain.
+
+    Who has no rights himself may set a filter, or trace, only with NO_NEW_PRIVS (prctl(2)).
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    gains = (status.st_mode & stat.S_ISUID and status.st_uid != os.geteuid()) or (
+        status.st_mode & stat.S_ISGID
+        and status.st_mode & stat.S_IXGRP
+        and status.st_gid != os.getegid()
+    )
+    return bool(gains) and _may_gain_nothing(task) and not _may_gain_nothing(os.getpid())
+
+
+def _may_gain_nothing(task: int) -> bool:
+    try:
+        with open(f"/proc/{task}/status", "rb") as lines:
+            return b"\nNoNewPrivs:\t1\n" in lines.read()
+    except OSError:
+        return False
+
+
+def of_hindered(names: Iterable[str]) -> str:
+    """A sentence on programs that did not get their rights; empty where there are none."""
+    listed = ", ".join(names)
+    return listed and (
+        f"{listed} did not get the rights of its owner: a program that is watched from outside "
+        "may not gain rights, unless root watches it. It does with --sensor audit-hook."
+    )
 
 
 def _begins_with(path: str, magic: bytes) -> bool:
