@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from thence.execution.capture.conda import CondaPackage, list_conda
 from thence.execution.capture.distributions import (
     Distribution,
     Found,
@@ -29,6 +30,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         kept: Package files whose content must be kept, because no index has them.
         import_roots: Folders that editable installs put on the path. Those of the project itself
             are restored with it, and belong on `PYTHONPATH`.
+        conda: The packages of the conda environment that the first interpreter is of.
         system: The operating system and its packages.
         problems: What could not be found out, sentences for people.
     """
@@ -38,6 +40,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     installed: tuple[str, ...] = ()
     kept: tuple[KeptFile, ...] = ()
     import_roots: tuple[str, ...] = ()
+    conda: tuple[CondaPackage, ...] = ()
     system: System = System()
     problems: tuple[str, ...] = ()
 
@@ -102,12 +105,19 @@ def capture_environment(
         "the operating system", lambda: capture_system(files, programs, values)
     )
     problems += [problem] if problem else []
+    conda, problem = (
+        attempt("the packages of conda", lambda: list_conda(interpreters[0].base_prefix))
+        if interpreters
+        else (None, None)
+    )
+    problems += [problem] if problem else []
     return Environment(
         interpreters=tuple(interpreters),
         distributions=found.distributions if found else (),
         installed=found.installed if found else (),
         kept=found.kept if found else (),
         import_roots=found.import_roots if found else (),
+        conda=tuple(conda or ()),
         system=system or System(),
         problems=(*problems, *(found.problems if found else ())),
     )

@@ -22,6 +22,8 @@ print(json.dumps([
     + ("" if sys.version_info[3] == "final" else sys.version_info[3][0] + str(sys.version_info[4])),
     sys.implementation.name, sys.implementation.cache_tag, sysconfig.get_platform(),
     sys.base_prefix, getattr(sys, "abiflags", ""),
+    sys.version.replace("\\n", " "), sysconfig.get_config_var("CONFIG_ARGS") or "",
+    "" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off",
 ]))
 """
 
@@ -39,6 +41,9 @@ class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
         cache_tag: `cpython-311`.
         abi_flags: `t` for a free-threaded build.
         system_site_packages: The virtual environment also sees the packages of the base.
+        build: What it says of itself: version, when and with which compiler it was built.
+        build_options: What its `configure` was given; empty where that is not known.
+        gil: Whether the lock of the interpreter is on when it starts.
     """
 
     executable: str
@@ -50,6 +55,9 @@ class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
     cache_tag: str = ""
     abi_flags: str = ""
     system_site_packages: bool = False
+    build: str = ""
+    build_options: str = ""
+    gil: bool = True
 
     @property
     def minor_version(self) -> str:
@@ -141,8 +149,9 @@ def _describe(program: str, prefix: str | None) -> Interpreter | None:
         version = config.get("version") or config.get("version_info", "")
         if not version:
             return None
-        answers = [version, config.get("implementation", "cpython").lower(), "", "", "", ""]
-    version, implementation, cache_tag, platform, base_prefix, abi_flags = answers
+        answers = [version, config.get("implementation", "cpython").lower(), *7 * [""]]
+    (version, implementation, cache_tag, platform, base_prefix, abi_flags, *build) = answers
+    described, options, gil = build
     return Interpreter(
         executable=program,
         version=version,
@@ -152,6 +161,9 @@ def _describe(program: str, prefix: str | None) -> Interpreter | None:
         platform=platform,
         cache_tag=cache_tag,
         abi_flags=abi_flags,
+        build=described,
+        build_options=options,
+        gil=gil != "off",
         system_site_packages=config.get("include-system-site-packages", "").lower() == "true",
     )
 
@@ -171,7 +183,7 @@ def _ask(program: str) -> list[str] | None:
         answers = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return [str(answer) for answer in answers] if len(answers) == 6 else None
+    return [str(answer) for answer in answers] if len(answers) == 9 else None
 
 
 def _answer_for_this_process() -> list[str]:
@@ -184,4 +196,7 @@ def _answer_for_this_process() -> list[str]:
         sysconfig.get_platform(),
         sys.base_prefix,
         getattr(sys, "abiflags", ""),
+        sys.version.replace("\n", " "),
+        str(sysconfig.get_config_var("CONFIG_ARGS") or ""),
+        "" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off",
     ]

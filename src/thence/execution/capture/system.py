@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from thence.execution.capture.container import Container, find_container
+
 __all__ = ["System", "SystemPackage", "capture_system", "find_packages"]
 
 _TIMEOUT_S = 10.0
@@ -19,6 +21,15 @@ _CUDA = re.compile(r"lib(cuda|cudart|cudnn|nccl|cublas|hipblas|amdhip64)[._-]")
 _THREAD_VARIABLES = re.compile(
     r"(OMP|MKL|OPENBLAS|BLIS|NUMEXPR|VECLIB|GOTO|NUMBA|POLARS|RAYON)_(NUM_|MAX_)?THREADS"
     r"|CUDA_VISIBLE_DEVICES|CUBLAS_WORKSPACE_CONFIG|OMP_(DYNAMIC|PROC_BIND|SCHEDULE)"
+)
+_LIMITS = (
+    ("address space", "RLIMIT_AS"),
+    ("cpu seconds", "RLIMIT_CPU"),
+    ("file size", "RLIMIT_FSIZE"),
+    ("locked memory", "RLIMIT_MEMLOCK"),
+    ("open files", "RLIMIT_NOFILE"),
+    ("processes", "RLIMIT_NPROC"),
+    ("stack", "RLIMIT_STACK"),
 )
 _SIMD = (
     "sse4_2",
@@ -52,6 +63,11 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         accelerators: Libraries and driver of GPUs that were loaded.
         threads: Settings of thread counts and devices.
         cpu_features: Vector instructions that results may depend on.
+        container: The container that it ran in.
+        timezone: `Europe/Berlin`; empty where it is not known.
+        locale: What sorting and formatting follow: `en_US.UTF-8`.
+        limits: Of resources, as the shell calls them: `open files`, `memory` …; those without
+            a limit are left out.
     """
 
     distribution: str = ""
@@ -61,6 +77,10 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     accelerators: tuple[str, ...] = ()
     threads: dict[str, str] = {}
     cpu_features: tuple[str, ...] = ()
+    container: Container | None = None
+    timezone: str = ""
+    locale: str = ""
+    limits: dict[str, int] = {}
 
 
 def capture_system(
@@ -84,6 +104,10 @@ def capture_system(
         accelerators=(*sorted(name for name in names if _CUDA.match(name)), *_driver()),
         threads={k: variables[k] for k in sorted(variables) if _THREAD_VARIABLES.fullmatch(k)},
         cpu_features=_cpu_features(),
+        container=find_container(),
+        timezone=variables.get("TZ") or _timezone(),
+        locale=_locale(variables),
+        limits=_limits(),
     )
 
 
@@ -170,6 +194,25 @@ def _driver() -> list[str]:
     except (OSError, IndexError):
         return []
     return [f"driver: {first.partition(':')[2].strip() or first}"]
+
+
+def _timezone() -> str:
+    try:
+        return os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    except OSError:
+        return ""
+
+
+def _locale(variables: Mapping[str, str]) -> str:
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    return next((variables[name] for name in names if variables.get(name)), "C")
+
+
+def _limits() -> dict[str, int]:
+    import resource  # not everywhere
+
+    soft = {name: resource.getrlimit(getattr(resource, kind))[0] for name, kind in _LIMITS}
+    return {name: value for name, value in soft.items() if value != resource.RLIM_INFINITY}
 
 
 def _cpu_features() -> tuple[str, ...]:
