@@ -9,6 +9,7 @@ from thence.errors import ThenceError
 from thence.index.subjects import subject
 from thence.model import codec
 from thence.model.ids import Digest
+from thence.model.points import decode_points
 from thence.model.records import (
     AliasMove,
     ArtifactEdit,
@@ -16,7 +17,6 @@ from thence.model.records import (
     Erasure,
     ErasureLifted,
     FileUse,
-    MetricPoint,
     Record,
     Restored,
     RunEdit,
@@ -463,7 +463,7 @@ def _metric_points(series: str, data: bytes) -> list[Row]:
                 _number(point.value),
             ),
         )
-        for position, point in enumerate(decode_lines(data, MetricPoint))
+        for position, point in enumerate(decode_points(data))
     ]
 
 

@@ -5,16 +5,19 @@ What is written is byte for byte what `codec.encode` writes, at a tenth of the t
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+
+import msgspec
 
 from thence.model import codec
 from thence.model.records import MetricPoint
 
-__all__ = ["encode_point", "encode_points"]
+__all__ = ["decode_points", "encode_point", "encode_points"]
 
 _SAFE = 2**53 - 1
+_POINT = msgspec.json.Decoder(MetricPoint)
 
 
 def encode_points(points: Iterable[MetricPoint]) -> bytes:
@@ -26,6 +29,20 @@ def encode_points(points: Iterable[MetricPoint]) -> bytes:
             for point in points
         ]
     )
+
+
+def decode_points(data: bytes) -> Iterator[MetricPoint]:
+    """As `decode_lines`, of a series.
+
+    Raises:
+        DataDamaged: A line is no point.
+    """
+    for line in filter(None, data.splitlines()):
+        try:
+            point = _POINT.decode(line)
+        except (ValueError, msgspec.MsgspecError):  # a number that is not finite, or damaged
+            point = codec.decode(line, MetricPoint)
+        yield point
 
 
 def encode_point(

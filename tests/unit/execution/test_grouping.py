@@ -62,3 +62,19 @@ def test_every_file_is_in_exactly_one_group(files: set[str], many: int) -> None:
     ]
     assert sorted(back) == sorted(files)
     assert all(len(group.members) > many for group in groups if group.is_folder)
+
+
+def test_a_folder_of_very_many_files_takes_in_the_folders_below_it() -> None:
+    pictures = [f"img/{at // 100:03}/{at}.png" for at in range(12_000)]
+    few = [f"other/{at}.png" for at in range(40)]
+    found = group_files([*pictures, *few, "img.csv"])
+    assert [(g.name, len(g.members)) for g in found] == [
+        ("img", 12_000), ("img.csv", 1), ("other", 40),
+    ]  # fmt: skip
+    # Just below the limit each class is a folder of its own.
+    assert len(group_files(pictures[:10_000])) == 100
+
+
+def test_two_data_sets_stay_apart() -> None:
+    both = [f"data/{part}/{at % 7}/{at}" for part in ("test", "train") for at in range(11_000)]
+    assert [g.name for g in group_files(both)] == ["data/test", "data/train"]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thence.model.points import encode_point, encode_points
+from thence.model.points import decode_points, encode_point, encode_points
 from thence.model.records import MetricPoint, encode_lines
 
 POINTS = st.builds(
@@ -19,7 +19,9 @@ POINTS = st.builds(
 
 @given(st.lists(POINTS))
 def test_points_are_the_same_bytes(points: list[MetricPoint]) -> None:
-    assert encode_points(points) == encode_lines(points)
+    data = encode_points(points)
+    assert data == encode_lines(points)
+    assert encode_lines(decode_points(data)) == data
 
 
 def test_what_only_the_codec_can_write_is_left_to_it() -> None:
