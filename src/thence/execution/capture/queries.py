@@ -40,8 +40,8 @@ def read_queries(notes: Iterable[Mapping[str, Any]]) -> FoundQueries:
             cut += _whole(note.get("count")) or 0
             continue
         query = _query(note)
-        if query is None:
-            continue
+        if query is None or "/.thence/" in query.database:
+            continue  # what thence asks of its own index says nothing of the program
         if note.get("peer"):
             peers[str(note["peer"])] = None
         if query not in counts and len(counts) >= _MOST:
