@@ -278,12 +278,37 @@ def wrap_psycopg(module: Any, queries: Queries) -> None:
 
     for cursor in (module.Cursor, module.ServerCursor):
         methods = cursor_methods(cursor, queries, "psycopg", where, text)
-        if "__iter__" in vars(cursor):
+        if hasattr(cursor, "__next__"):
+            methods["__next__"] = next_method(cursor, queries)
+        else:  # before 3.3
             methods["__iter__"] = _iterating(cursor.__iter__, queries)
         _patch(cursor, methods)
     for cursor in (module.AsyncCursor, module.AsyncServerCursor):
-        _patch(cursor, cursor_methods(cursor, queries, "psycopg", where, text, is_awaited=True))
-        _patch(cursor, {"__aiter__": _iterating_async(cursor.__aiter__, queries)})
+        methods = cursor_methods(cursor, queries, "psycopg", where, text, is_awaited=True)
+        if hasattr(cursor, "__anext__"):
+            methods["__anext__"] = _next_awaited(cursor, queries)
+        else:
+            methods["__aiter__"] = _iterating_async(cursor.__aiter__, queries)
+        _patch(cursor, methods)
+
+
+def _next_awaited(original: Any, queries: Queries) -> Any:
+    function = original.__anext__
+
+    @functools.wraps(function)
+    async def wrapper(self: Any) -> Any:
+        asked = queries.by_cursor.get(self)
+        try:
+            row = await function(self)
+        except StopAsyncIteration:
+            if asked is not None:
+                _quietly(asked.finish)
+            raise
+        if asked is not None:
+            _quietly(lambda: asked.row(row))
+        return row
+
+    return wrapper
 
 
 def _iterating(function: Any, queries: Queries) -> Any:

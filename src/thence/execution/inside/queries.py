@@ -32,7 +32,8 @@ _PASSED_OVER = {
     *("explain", "describe", "prepare", "export", "import"),
 }
 _OF_THE_CATALOG = re.compile(
-    r"\b(pg_catalog|information_schema|sqlite_master|sqlite_schema|sqlite_temp_master)\b|"
+    r"\b(pg_(catalog|type|class|namespace|attribute|index|proc|constraint|enum|range|settings)|"
+    r"information_schema|sqlite_master|sqlite_schema|sqlite_temp_master)\b|"
     r"^\s*select\s+(1|version\(\)|current_schema\(\))\s*;?\s*$",
     re.IGNORECASE,
 )

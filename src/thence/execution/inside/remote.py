@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .clouds import Clouds
     from .fetches import Fetches
     from .observation import Observation
     from .queries import Queries
@@ -23,6 +24,7 @@ class _Parts:
         self._fetches: Fetches | None = None
         self._replay: Replay | None = None
         self._queries: Queries | None = None
+        self._clouds: Clouds | None = None
 
     @property
     def fetches(self) -> Fetches:
@@ -55,6 +57,13 @@ class _Parts:
             ("aiohttp.http_parser", self._aiohttp_parser),
             ("aiohttp.streams", self._aiohttp_streams),
             ("aiohttp.connector", self._aiohttp_connector),
+            ("polars", self._cloud("wrap")),
+            ("pyarrow.parquet.core", self._cloud("wrap")),
+            ("pyarrow.parquet", self._cloud("wrap")),
+            ("pyarrow.dataset", self._cloud("wrap")),
+            ("pyarrow.feather", self._cloud("wrap")),
+            ("pyarrow.orc", self._cloud("wrap")),
+            ("pyarrow.fs", self._cloud("wrap_filesystems")),
             ("sqlite3", self._database("wrap_sqlite")),
             ("psycopg", self._database("wrap_psycopg")),
             ("psycopg2", self._database("wrap_psycopg2")),
@@ -73,6 +82,16 @@ class _Parts:
 
             self._queries = Queries(self._observation)
         return self._queries
+
+    def _cloud(self, name: str) -> Callable[[Any], None]:
+        def patch(module: Any) -> None:
+            if self._clouds is None:
+                from .clouds import Clouds
+
+                self._clouds = Clouds(self.fetches)
+            getattr(self._clouds, name)(module)
+
+        return patch
 
     def _database(self, name: str) -> Callable[[Any], None]:
         def patch(module: Any) -> None:

@@ -92,8 +92,10 @@ class Replay:
         span = _span(wanted)
         if span is not None:
             part = self._part(entries, span)
-            if part is not None or asked == "GET":
+            if part is not None:
                 return part
+            # Of what has moved or is not there, nobody sends a part.
+            entries = [one for one in entries if asked != "GET" or one["status"] >= 300]
         whole = [one for one in entries if one["method"] == asked and not one["part"]]
         if not whole and asked == "HEAD":
             whole = [one for one in entries if not one["part"]]

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["wrap_connector", "wrap_parser", "wrap_response", "wrap_streams"]
 
-# By the `id` of the stream of a body; what holds the stream holds what is found by it.
-_compressed: Any = weakref.WeakValueDictionary()
+# By the `id` of the stream of a body, which is held so that no other gets its number. Those that no
+# answer asks for are of a server in this process.
+_compressed: dict[int, tuple[Any, _Raw]] = {}
+_COMPRESSED_AT_MOST = 256
+_EARLY_AT_MOST = 1 << 20
+# What holds the stream holds what is found by it.
 _passing: Any = weakref.WeakValueDictionary()
 
 
@@ -29,13 +33,16 @@ class _Raw:
     def __init__(self) -> None:
         self.body: Body | None = None
         self._early: list[bytes] = []
+        self._size = 0
         self._is_done = False
 
     def feed(self, data: bytes) -> None:
         if self.body is not None:
             self.body.feed(data)
         elif data:
-            self._early.append(data)
+            self._size += len(data)
+            if self._size <= _EARLY_AT_MOST:
+                self._early.append(data)
 
     def end(self) -> None:
         self._is_done = True
@@ -45,11 +52,13 @@ class _Raw:
     def attach(self, body: Body | None) -> None:
         early, self._early = self._early, []
         self.body = body
-        if body is not None:
+        if body is not None and self._size <= _EARLY_AT_MOST:
             for data in early:
                 body.feed(data)
             if self._is_done:
                 body.end()
+        elif body is not None:
+            self.body = None  # its beginning is not known any more
 
 
 def wrap_response(module: Any, fetches: Fetches) -> None:
@@ -77,9 +86,9 @@ def wrap_response(module: Any, fetches: Fetches) -> None:
             replayed=getattr(connection.protocol, "_thence_kept", False),
         )
         content = response.content
-        raw = _compressed.get(id(content))
+        raw = _compressed.pop(id(content), None)
         if raw is not None:
-            raw.attach(body)
+            raw[1].attach(body)
         elif body is not None:
             if content.at_eof():
                 body.end()
@@ -100,7 +109,10 @@ def wrap_parser(module: Any) -> None:
     @functools.wraps(make)
     def __init__(self: Any, out: Any, *args: Any, **named: Any) -> None:  # noqa: N807
         make(self, out, *args, **named)
-        self._thence_raw = _compressed[id(out)] = _Raw()
+        while len(_compressed) >= _COMPRESSED_AT_MOST:
+            _compressed.pop(next(iter(_compressed)), None)
+        self._thence_raw = raw = _Raw()
+        _compressed[id(out)] = (out, raw)
 
     @functools.wraps(feed)
     def feed_data(self: Any, chunk: Any, *args: Any, **named: Any) -> Any:
