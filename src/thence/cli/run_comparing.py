@@ -72,7 +72,7 @@ def compare(invocation: Invocation, *, refs: tuple[str, ...], everything: bool) 
         output.table(
             [
                 Column("WHAT", style="dim"),
-                Column("NAME", flexible=True),
+                Column("NAME", flexible=True, middle=True),
                 *(Column(run.run.short, flexible=True) for run in runs),
             ],
             _cells(shown if everything else shown[:_SHOWN]),

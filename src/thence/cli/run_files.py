@@ -1,6 +1,7 @@
 """The part of a run's page about its files and versions."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from thence.cli import human
 from thence.cli.output import Output
@@ -13,6 +14,7 @@ from thence.model.records import FileRole, FileUse
 __all__ = ["ref_of", "show_files", "show_versions"]
 
 _SHOWN = 20
+_MANY = 5
 # Packages are in the environment.
 _SECTIONS = (
     ("inputs", (FileRole.INPUT,)),
@@ -32,22 +34,51 @@ def show_files(output: Output, run: RunDetail, files: list[FileUse]) -> None:
             continue
         total = human.size(sum(file.size for file in shown))
         section(output, f"{title} ({len(shown):,}, {total})")
+        lines = _lines(shown)
         output.table(
             [
-                Column("PATH", flexible=True),
+                Column("PATH", flexible=True, middle=True),
                 Column("SIZE", right=True),
                 Column("VERSION", style="cyan", optional=True),
                 Column("REMARK", style="dim", flexible=True, optional=True),
             ],
             [
-                (file.path, human.size(file.size), _version(refs, file.version), _remark(file))
-                for file in shown[:_SHOWN]
+                (one.name, human.size(one.size), _version(refs, one.version), one.remark)
+                for one in lines[:_SHOWN]
             ],
         )
-        if (more := len(shown) - _SHOWN) > 0:
+        if (more := sum(one.files for one in lines[_SHOWN:])) > 0:
             output.data(
                 f"and {human.count(more, 'more file')}: thence show run:{run.run[:8]} --json"
             )
+
+
+class _Line(NamedTuple):
+    """A file, or the many of a folder that are alike."""
+
+    name: str
+    size: int
+    version: Digest | None
+    remark: str
+    files: int = 1
+
+
+def _lines(shown: list[FileUse]) -> list[_Line]:
+    """A line for each file; for those of a folder that are one version and many, one together."""
+    groups: dict[tuple[str, Digest | None, str], list[FileUse]] = {}
+    for file in shown:
+        folder = file.path.rpartition("/")[0]
+        groups.setdefault((folder, file.version, _remark(file)), []).append(file)
+    lines = []
+    for (folder, version, remark), files in groups.items():
+        if len(shown) > _SHOWN and len(files) >= _MANY and folder:
+            size = sum(file.size for file in files)
+            lines.append(
+                _Line(f"{folder}/ ({len(files):,} files)", size, version, remark, len(files))
+            )
+        else:
+            lines += [_Line(file.path, file.size, version, remark) for file in files]
+    return lines
 
 
 def show_versions(output: Output, run: RunDetail, files: list[FileUse]) -> None:

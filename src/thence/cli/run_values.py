@@ -80,7 +80,7 @@ def show_metrics(output: Output, run: RunDetail, series: list[Series]) -> None:
         )
     output.table(
         [
-            Column("NAME", flexible=True),
+            Column("NAME", flexible=True, middle=True),
             Column("LAST", right=True),
             Column("LEAST", right=True, optional=True),
             Column("MOST", right=True, optional=True),

@@ -19,6 +19,7 @@ class Column(NamedTuple):
         style: Of its cells: a word that `Output.paint` knows.
         flexible: On a terminal that is too narrow, this column is cut.
         optional: Left out where none of its cells says anything.
+        middle: It is cut in the middle: what its texts end in tells them apart.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Column(NamedTuple):
     style: str = ""
     flexible: bool = False
     optional: bool = False
+    middle: bool = False
 
 
 def to_text(
@@ -86,7 +88,7 @@ def _line(
 ) -> str:
     parts = []
     for index, (cell, column, width) in enumerate(zip(cells, columns, widths, strict=True)):
-        text = _fit(cell, width)
+        text = _fit(cell, width, middle=column.middle)
         space = " " * (width - _width(text))
         painted = paint(text, column.style) if text and column.style else text
         if column.right:
@@ -105,9 +107,12 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
-def _fit(text: str, width: int) -> str:
+def _fit(text: str, width: int, *, middle: bool = False) -> str:
     if _width(text) <= width:
         return text
     from rich.cells import set_cell_size
 
+    if middle and text.isascii() and width > 4:
+        end = (width - 1) // 2
+        return f"{text[: width - 1 - end]}…{text[-end:]}"
     return f"{set_cell_size(text, width - 1).rstrip()}…"
