@@ -281,6 +281,8 @@ class _Observer:
         missed = list(self._lines.blind_spots)
         if self._mark is not None:
             missed.append("strace told nothing; what the command did was not seen.")
+        elif self._has_ended and self._lines.running:
+            missed.append("strace ended before the command did; what followed was not seen.")
         if left := [] if self._has_ended else self._left():
             missed.append(
                 f"{len(left)} {'process was' if len(left) == 1 else 'processes were'} left running "

@@ -107,6 +107,9 @@ class Lines:
             self.running.discard(task)
             return None
         self.running.add(task)
+        if rest.startswith(b"+++ superseded by execve in pid "):
+            self.running.discard(int(rest.split()[6]))
+            return None
         if rest.startswith((b"+++", b"---")):
             return None
         resumed = _RESUMED.match(rest)

@@ -310,3 +310,17 @@ def test_without_both_the_audit_hook_is_taken(
     assert "Not today. strace is not installed." in ended.report.not_seen[0]
     with pytest.raises(StorageError, match="strace does not work"):
         watched.run("/bin/cat", "a")
+
+
+@needs_strace
+def test_a_thread_that_executes_a_program(watched: Watched) -> None:
+    ended = watched.run(
+        sys.executable,
+        "-c",
+        "import os, threading, time\n"
+        "threading.Thread(target=os.execv, args=('/bin/cat', ['cat', 'a'])).start()\n"
+        "time.sleep(10)\n",
+    )
+    assert ended.exit_code == 0
+    assert "a" in watched.names(Action.READ)
+    assert ended.report.completeness == "trace-complete"
