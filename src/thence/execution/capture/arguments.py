@@ -56,15 +56,17 @@ def read_arguments(notes: Iterable[Mapping[str, Any]], command: Sequence[str]) -
     """
     reader = _Reader()
     left = None
+    first = None
     for note in notes:
         reader.read(note)
-        argv = note.get("argv")
-        if left is not None or not isinstance(argv, list):
+        argv, pid = note.get("argv"), note.get("pid")
+        if not isinstance(argv, list) or first not in {None, pid}:
             continue
         before = command[: len(command) - len(argv)]
         if [*before, *argv] == list(command):
             # The options of what started the program (`torchrun --nproc 2`) are not its own.
             left = read_words([*before, *map(str, note.get("rest", ()))])
+            first = pid
     return Parsed(reader.given, reader.defaults, left)
 
 

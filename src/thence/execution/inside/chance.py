@@ -23,7 +23,7 @@ __all__ = ["KIND", "SOURCES", "Chance", "start"]
 
 KIND = "chance"
 SOURCES = "chance-sources"
-# Programs seed for each sample: more than these states are not compared.
+# Programs seed for each sample: after so many seeds no more is looked at.
 _COMPARED = 50
 _MADE = 64
 _FILES = 200
@@ -77,14 +77,13 @@ class _Shared:
     def look(self) -> None:
         """Before a state is replaced: whether it was drawn from until now."""
         self.seeds += 1
-        if self.seeds <= _COMPARED and self.digest() != self.base:
+        if self.digest() != self.base:
             self.drawn = True
             self.drawn_before = self.drawn_before or not self.seeded
 
     def has_seed(self, seed: Any, *, is_seed: bool) -> None:
         """It was given a seed or a state, or entropy in their place."""
-        if self.seeds <= _COMPARED:
-            self.base = self.digest()
+        self.base = self.digest()
         self.seeded = is_seed
         self.seed = _text(seed) if is_seed else None
         if not is_seed:
@@ -352,7 +351,7 @@ def _restoring(inner: Any, shared: Callable[[], _Shared | None]) -> Any:
 def _look(shared: Callable[[], _Shared | None]) -> _Shared | None:
     """Libraries seed for their own ends and set the state back: that is no seed of the program."""
     one = shared()
-    if one is None or frames.own() is None:
+    if one is None or one.seeds > _COMPARED or frames.own() is None:
         return None
     quietly(one.look)
     return one
@@ -363,6 +362,9 @@ def _wrap(holder: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
     if inner is not None and not hasattr(inner, "__thence__"):
         outer = wrapper(inner)
         frames.imitate(outer, inner)
+        if not isinstance(holder, type):
+            # By which it is found when it is pickled; methods have another one.
+            outer.__module__, outer.__qualname__ = holder.__name__, name
         setattr(holder, name, outer)
 
 
@@ -410,11 +412,14 @@ def _sources() -> dict[str, Any]:
             found.append(os.path.abspath(path))
     words = list(getattr(sys, "orig_argv", ()))
     text = words[words.index("-c") + 1] if "-c" in words[:-1] else ""
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
-    if isinstance(main, str) and not main.endswith(".py") and frames.is_own(main):
-        found.append(os.path.abspath(main))
+    # The main module has lost it when the interpreter ends.
+    named = getattr(sys.modules.get("__main__"), "__file__", None) or "".join(sys.argv[:1])
+    main = os.path.abspath(named)
+    has_main = os.path.isfile(main)
+    if has_main and frames.is_own(main):
+        found.append(main)
     return {
         "files": sorted(set(found))[:_FILES],
-        "text": text[:_TEXT] if main is None else "",
-        "prompt": main is None and not text,
+        "text": "" if has_main else text[:_TEXT],
+        "prompt": not has_main and not text,
     }

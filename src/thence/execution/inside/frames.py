@@ -16,6 +16,8 @@ __all__ = ["caller", "imitate", "is_own", "is_own_module", "outside", "own"]
 
 _LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# Beside the planted package is only what starts it.
+_PLANTED = os.path.dirname(_OURS[:-1]) + os.sep if __name__.startswith("thence_inside") else _OURS
 _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _IMPORT = "<frozen importlib"
 _DEEPEST = 200
@@ -29,7 +31,7 @@ def is_own(path: str) -> bool:
     if path.startswith("<"):  # typed, or given on the command line
         return True
     path = os.path.abspath(path)
-    others = (_STANDARD, _OURS, _thence(), os.path.join(sys.prefix, "bin") + os.sep)
+    others = (_STANDARD, _PLANTED, _thence(), os.path.join(sys.prefix, "bin") + os.sep)
     return not (path.startswith(others) or any(folder in path for folder in _LIBRARIES))
 
 
@@ -62,12 +64,10 @@ def own() -> Site | None:
 def outside(path: str | None) -> str:
     """The name of the module from which a module was called, given its file."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
-    has_passed = False
     while frame is not None:
-        is_there = frame.f_code.co_filename == path
-        if has_passed and not is_there:
+        file = frame.f_code.co_filename
+        if file != path and not file.startswith(_OURS):
             return str(frame.f_globals.get("__name__", ""))
-        has_passed = has_passed or is_there
         frame = frame.f_back
     return ""
 
