@@ -304,7 +304,7 @@ def spellings(value: str) -> set[bytes]:
 def leaks(workshop: Workshop) -> list[str]:
     """Where a secret can be read."""
     places = list(stored(workshop))
-    assert len(places) > 20  # it did look
+    assert len(places) > 10  # it did look
     assert any(b"look.yaml" in data for _, data in places)
     return [
         f"{name} in {place}"
@@ -358,7 +358,7 @@ def check_withheld(workshop: Workshop, run: RunDetail) -> None:
     assert {"api-key", "WANDB_API_KEY", ".env", ".netrc", "credentials", "password"} <= names
     page = workshop.thence("show", f"run:{run.run}")
     assert page.returncode == 0, page.stderr
-    for name in ("WANDB_API_KEY (environment)", "api-key (argv)", ".env"):
+    for name in ("withheld", "WANDB_API_KEY", "api-key", ".env"):
         assert name in page.stdout
 
 

@@ -28,6 +28,7 @@ FindSecret = Callable[[str, bytes], str | None]
 """Name of a secret in a file of this path and content, or None."""
 
 _NOTHING = "000000"
+_SHOWN = 5
 _LINK = "120000"
 _WHO = {
     f"GIT_{role}_{fact}": value
@@ -165,12 +166,19 @@ class _Reader:
                 yield file
             elif why is not None:
                 self.problems.append(f"the commit of the code does not have {path}: {why}")
+        if self.secrets:
+            names = ", ".join(self.secrets[:_SHOWN])
+            more = f" and {len(self.secrets) - _SHOWN} more" if self.secrets[_SHOWN:] else ""
+            self.problems.append(
+                f"the commit of the code leaves out what holds secrets: {names}{more}"
+            )
 
     def _read(self, path: str, mode: str) -> tuple[_File | None, str | None]:
+        """A file, or why it is left out; neither where it holds secrets."""
         target = self._top / path
         if is_secret_file(str(target)):
             self.secrets.append(path)
-            return None, "it holds secrets"
+            return None, None
         facts = target.lstat()
         if stat.S_ISLNK(facts.st_mode):
             return _File(path, _LINK, os.fsencode(os.readlink(target))), None
@@ -179,14 +187,13 @@ class _Reader:
         known = self._opened.get(path, Opened(target.read_bytes, facts.st_size))
         if known.is_secret:
             self.secrets.append(path)
-            return None, "it holds a secret"
+            return None, None
         if known.size_bytes > min(self._file_limit_bytes, self._left_bytes):
             return None, f"it has {known.size_bytes >> 20} MiB"
         data = known.read()
-        secret = self._find_secret(path, data)
-        if secret is not None:
+        if self._find_secret(path, data) is not None:
             self.secrets.append(path)
-            return None, f"it holds the secret {secret}"
+            return None, None
         self._left_bytes -= len(data)
         if mode in {"", _LINK}:
             mode = "100755" if facts.st_mode & 0o100 else "100644"
