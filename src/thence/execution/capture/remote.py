@@ -131,8 +131,9 @@ class _Fold:
 
     def _read(self, answer: _Answer) -> tuple[RemoteRead, Path | None]:
         note, body = answer.note, answer.body or {}
-        headers = note.get("headers")
-        kept = isinstance(headers, dict)
+        given = note.get("headers")
+        kept = isinstance(given, dict)
+        headers = given if isinstance(given, dict) else {}
         digest, size = _digest(body.get("digest")), _whole(body.get("size"))
         path = self._body(body.get("file")) if kept and digest is not None else None
         method = str(note.get("method") or "GET")
@@ -151,7 +152,7 @@ class _Fold:
             kept=path is not None or (kept and has_no_body),
             address=_text(note.get("address")),
             part=_text(note.get("part")),
-            headers={str(name): str(value) for name, value in (headers or {}).items()},
+            headers={str(name): str(value) for name, value in headers.items()},
         )
         return read, path
 

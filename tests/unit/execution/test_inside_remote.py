@@ -1,0 +1,232 @@
+"""What programs are heard to fetch: addresses, bodies, kept answers, and what becomes of notes."""
+
+import datetime
+import decimal
+import hashlib
+import marshal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thence.execution.capture.queries import read_queries
+from thence.execution.capture.remote import file_names, read_remote, remote_plan
+from thence.execution.inside.addresses import key_of, peer_text, s3_address, without_secrets
+from thence.execution.inside.bodies import Body, Dechunked
+from thence.execution.inside.replay import INDEX, Replay
+from thence.execution.inside.rows import Rows, encoded
+
+
+@pytest.mark.parametrize(
+    ("url", "clean"),
+    [
+        ("https://me:pw@host/a?b=1#c", "https://host/a?b=1"),
+        ("https://host/a?token=x&b=1", "https://host/a?token=<withheld>&b=1"),
+        ("https://host/a?X-Amz-Signature=x", "https://host/a?X-Amz-Signature=<withheld>"),
+        ("https://host/a?api_key=x", "https://host/a?api_key=<withheld>"),
+        ("https://host/a@b?max_keys=5", "https://host/a@b?max_keys=5"),
+        ("http://[::1]:80/a", "http://[::1]:80/a"),
+        ("s3://me:pw@bucket/key", "s3://bucket/key"),
+    ],
+)
+def test_addresses_lose_their_secrets(url: str, clean: str) -> None:
+    assert without_secrets(url) == clean
+
+
+def test_signed_addresses_of_the_same_are_the_same() -> None:
+    first = "https://b.s3.amazonaws.com/k?X-Amz-Date=1&X-Amz-Signature=2&versionId=3"
+    second = "https://b.s3.amazonaws.com/k?X-Amz-Date=4&X-Amz-Signature=5&versionId=3"
+    assert key_of(first) == key_of(second) == "https://b.s3.amazonaws.com/k?versionId=3"
+    assert key_of(without_secrets(first)) == key_of(first)
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("https://bucket.s3.eu-west-1.amazonaws.com/a/b", "s3://bucket/a/b"),
+        ("https://my.bucket.s3.amazonaws.com/a", "s3://my.bucket/a"),
+        ("https://s3.eu-west-1.amazonaws.com/bucket/a", "s3://bucket/a"),
+        ("https://s3-eu-west-1.amazonaws.com/bucket/a", "s3://bucket/a"),
+        ("http://127.0.0.1:8333/bucket/a?versionId=1", "s3://bucket/a?versionId=1"),
+        ("http://bucket.files.example.com:9000/a", "s3://bucket/a"),
+        ("http://127.0.0.1:8333/", None),
+    ],
+)
+def test_objects_in_s3_are_recognised(url: str, named: str | None) -> None:
+    headers = {"x-amz-request-id": "1"}
+    assert s3_address(url, headers, ("files.example.com",)) == named
+    assert s3_address(url, {}) is None
+
+
+def test_peers_are_written_as_sensors_write_them() -> None:
+    assert peer_text(("127.0.0.1", 80)) == "127.0.0.1:80"
+    assert peer_text(("::1", 80, 0, 0)) == "[::1]:80"
+    assert peer_text("/run/socket") == ""
+
+
+def _body(told: list[dict[str, Any]], path: str = "") -> Body:
+    return Body(1, lambda kind, **fields: told.append(fields), lambda f, a: f(a), path)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=8), st.integers(1, 50))
+def test_chunks_are_put_together_wherever_they_are_cut(chunks: list[bytes], step: int) -> None:
+    told: list[dict[str, Any]] = []
+    sent = b"".join(b"%x;name=value\r\n%b\r\n" % (len(c), c) for c in chunks if c) + b"0\r\n\r\n"
+    reader = Dechunked(_body(told))
+    for at in range(0, len(sent), step):
+        reader.feed(sent[at : at + step])
+    whole = b"".join(chunks)
+    (one,) = told
+    assert (one["size"], one["digest"]) == (len(whole), hashlib.sha256(whole).hexdigest())
+
+
+def test_a_body_that_was_not_read_whole_leaves_nothing(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    body = _body(told, str(tmp_path / "kept"))
+    body.feed(b"some")
+    assert (tmp_path / "kept").exists()
+    del body
+    assert not (tmp_path / "kept").exists()
+    assert told == []
+
+
+def test_rows_have_one_form() -> None:
+    row = (
+        1,
+        2.5,
+        None,
+        "ü",
+        b"\x00",
+        decimal.Decimal("1.50"),
+        datetime.date(2026, 1, 2),
+        [1, 2],
+        True,
+    )
+    text = (
+        rb'[1,2.5,null,"\u00fc",{"bytes":"00"},{"decimal":"1.50"},{"time":"2026-01-02"},[1,2],true]'
+    )
+    assert encoded(row) == text + b"\n"
+    assert encoded({"a": 1}) == encoded([1]) == encoded((1,)) == b"[1]\n"
+
+
+@given(st.lists(st.tuples(st.integers(), st.text()), max_size=600))
+def test_rows_are_hashed_the_same_however_they_come(rows: list[tuple[int, str]]) -> None:
+    one, other = Rows(), Rows()
+    one.extend(rows)
+    for row in rows:
+        other.add(list(row))
+    assert one.digest() == other.digest()
+    assert one.digest() == hashlib.sha256(b"".join(map(encoded, rows))).hexdigest()
+
+
+def _entry(**fields: Any) -> dict[str, Any]:
+    plain = {"method": "GET", "status": 200, "headers": {}, "part": "", "file": "0", "count": 1}
+    return {**plain, "size": 10, **fields}
+
+
+def _replay(folder: Path, index: dict[str, list[dict[str, Any]]]) -> Replay:
+    (folder / "0").write_bytes(b"0123456789")
+    (folder / "1").write_bytes(b"later")
+    (folder / INDEX).write_bytes(marshal.dumps(index, 2))
+    return Replay(str(folder))
+
+
+def test_parts_are_cut_from_what_is_kept(tmp_path: Path) -> None:
+    replay = _replay(tmp_path, {"http://a/b": [_entry()]})
+    for wanted, expected in [
+        ("bytes=2-4", b"234"),
+        ("bytes=7-", b"789"),
+        ("bytes=-2", b"89"),
+        ("bytes=5-99", b"56789"),
+        ("", b"0123456789"),
+    ]:
+        answer = replay.find("GET", "http://a/b?token=other", wanted)
+        assert answer is not None
+        assert b"".join(answer.pieces()) == expected
+        assert answer.status == (206 if wanted else 200)
+    assert replay.find("GET", "http://a/b", "bytes=20-30") is None
+    assert replay.find("POST", "http://a/b") is None
+    assert replay.find("GET", "http://a/other") is None
+
+
+def test_a_kept_part_does_not_stand_for_the_whole(tmp_path: Path) -> None:
+    part = _entry(status=206, part="bytes 100-109/1000")
+    replay = _replay(tmp_path, {"http://a/b": [part]})
+    answer = replay.find("GET", "http://a/b", "bytes=102-104")
+    assert answer is not None
+    assert b"".join(answer.pieces()) == b"234"
+    assert ("content-range", "bytes 102-104/1000") in answer.headers
+    assert replay.find("GET", "http://a/b") is None
+
+
+def test_answers_are_given_in_their_order_to_all_processes(tmp_path: Path) -> None:
+    index = {"http://a/b": [_entry(count=2), _entry(file="1", size=5)]}
+    readers = [_replay(tmp_path, index), _replay(tmp_path, index)]
+    found = []
+    for turn in range(5):
+        answer = readers[turn % 2].find("GET", "http://a/b")
+        assert answer is not None
+        found.append(b"".join(answer.pieces()))
+    assert found == [b"0123456789", b"0123456789", b"later", b"later", b"later"]
+
+
+def _note(number: int, url: str = "http://a/b", **fields: Any) -> dict[str, Any]:
+    return {"kind": "remote", "pid": 1, "id": number, "url": url, "status": 200, **fields}
+
+
+def _end(number: int, text: bytes, file: str = "") -> dict[str, Any]:
+    digest = hashlib.sha256(text).hexdigest()
+    fields = {"size": len(text), "digest": digest, "file": file}
+    return {"kind": "remote-body", "pid": 1, "id": number, **fields}
+
+
+def test_answers_and_bodies_find_each_other(tmp_path: Path) -> None:
+    assert remote_plan(tmp_path) == {}
+    (tmp_path / "bodies").mkdir()
+    for name in ("1-1", "1-2", "1-3"):
+        (tmp_path / "bodies" / name).write_bytes(name.encode())
+    notes = [
+        _note(1, headers={}, peer="127.0.0.1:80"),
+        _note(2, headers={}),
+        _end(2, b"two", "1-2"),
+        _end(1, b"one", "1-1"),
+        _note(3, headers={}),
+        _end(3, b"one", "1-3"),
+        _note(4, headers={}),
+        _end(4, b"x", "../../etc/passwd"),
+        _end(9, b"nobody asked"),
+    ]
+    found = read_remote(notes, tmp_path)
+    assert [one.size for one in found.reads] == [3, 3, 3, 1]
+    assert file_names(found.reads) == ["http://a/b", "http://a/b (2)", "http://a/b", None]
+    assert {name: path.name for name, path in found.bodies.items()} == {
+        "http://a/b": "1-3",
+        "http://a/b (2)": "1-2",
+    }
+    assert found.peers == ("127.0.0.1:80",)
+
+
+def test_notes_that_are_not_ours_are_passed_over(tmp_path: Path) -> None:
+    odd: list[dict[str, Any]] = [
+        {"kind": "remote"},
+        {"kind": "remote", "url": 5},
+        {"kind": "remote-body", "digest": "nonsense"},
+        _note(1, status="many", size=[], etag={}, headers="none"),
+        {**_end(1, b""), "digest": "nonsense"},
+    ]
+    (one,) = read_remote(odd, tmp_path).reads
+    assert (one.status, one.size, one.digest, one.kept) == (None, 0, None, False)
+    odd = [{"kind": "query"}, {"kind": "query", "statement": "s", "digest": 3, "count": "x"}]
+    (query,) = read_queries(odd).queries
+    assert (query.statement, query.digest, query.count) == ("s", None, 1)
+
+
+def test_queries_are_added_up_over_processes() -> None:
+    plain = {"kind": "query", "statement": "select a", "database": "d", "via": "v", "rows": 1}
+    notes = [
+        {**plain, "pid": pid, "count": count} for pid, count in [(1, 1), (1, 2), (2, 1), (1, 3)]
+    ]
+    (one,) = read_queries(notes).queries
+    assert one.count == 4
