@@ -201,6 +201,8 @@ class FileLedger:
         self._on_write(event.path, keeps_bytes=event.detail.startswith("length"))
 
     def _on_write(self, path: str, *, keeps_bytes: bool) -> None:
+        if os.path.islink(path):  # it is the file behind it that changes, too
+            self._on_write(os.path.realpath(path), keeps_bytes=keeps_bytes)
         real, (place, rule) = self._classifier.resolve(path)
         if place is Place.IGNORED:
             self._note_ignored(rule)
