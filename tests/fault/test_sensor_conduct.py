@@ -1,4 +1,4 @@
-"""A program behaves as it would without us: ends, signals, limits, descriptors, and many of them."""
+"""A program behaves as it would without us: its end, signals, limits, descriptors, many of them."""
 
 import os
 import resource
@@ -255,3 +255,16 @@ def test_ctrl_c_is_the_commands(tmp_path: Path, sensor: str) -> None:
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) == 9
     assert (tmp_path / "cleaned").exists()
+
+
+@every_sensor
+def test_a_folder_for_temporary_files_with_a_long_name(
+    tmp_path: Path, sensor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address of a socket has at most 107 bytes."""
+    import tempfile
+
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert watch(tmp_path, sensor, "sh", "-c", "exit 3")[0].exit_code == 3

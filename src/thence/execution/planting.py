@@ -16,6 +16,7 @@ from thence.execution.inside import child, observation
 __all__ = ["PREFIX", "Planted", "is_planted"]
 
 PREFIX = "thence-sensor-"
+_LONGEST = 70
 _SITECUSTOMIZE = """\
 from thence_inside.observation import begin
 begin()
@@ -31,7 +32,9 @@ class Planted:
 
     def __init__(self) -> None:
         # Not below the spool: the address of a socket has at most 107 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        usual = tempfile.gettempdir()
+        place = usual if len(os.fsencode(usual)) < _LONGEST else "/tmp"  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         package = self.folder / "thence_inside"
         package.mkdir()
         source = Path(inside.__file__).parent
