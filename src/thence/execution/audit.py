@@ -3,25 +3,21 @@
 import contextlib
 import errno
 import os
-import select
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from thence.execution import signals
-from thence.execution.events import Action, Ended, FileEvent, OnEvent
-from thence.execution.inside import child
+from thence.execution.events import CHANGED, Action, Ended, FileEvent, OnEvent
+from thence.execution.hearing import Observer, Tally
 from thence.execution.program import CommandDenied
+from thence.execution.scanning import Found, TreeScan
 from thence.execution.watchdog import Watchdog
 from thence.model.records import SensorReport
 
-__all__ = ["parse_events", "report", "supervise"]
+__all__ = ["report", "supervise"]
 
-_GRACE_S = 0.25
 _NATIVE = (
     "Of libraries that open files by themselves (databases, Arrow, image and model formats) only "
     "the known entry points were observed."
@@ -38,6 +34,7 @@ def supervise(
     watchdog: Watchdog,
     planted: Path,
     why: str,
+    scan: Callable[[], TreeScan] | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
@@ -57,6 +54,7 @@ def supervise(
         watchdog: Passes output on if this process is killed; programs go on by themselves.
         planted: The folder in which Pythons look for the socket.
         why: Why the better sensor is not used, one sentence for the report; may be empty.
+        scan: Looks at the project's folder, now; what it finds afterwards is told too.
         stdin_fd: Descriptors that the command gets as its standard ones.
         stdout_fd: Like `stdin_fd`.
         stderr_fd: Like `stdin_fd`.
@@ -66,9 +64,11 @@ def supervise(
     Raises:
         CommandDenied: The system refuses to run the program.
     """
-    with _Observer(on_event, planted) as observer:
+    tally = Tally(on_event)
+    with Observer(tally, planted) as observer:
+        looked = None if scan is None else scan()
         start = _Start(executable, os.fspath(cwd), dict(env), (stdin_fd, stdout_fd, stderr_fd))
-        observer.tell(FileEvent(Action.EXECUTE, os.path.abspath(executable)))
+        tally.tell(FileEvent(Action.EXECUTE, os.path.abspath(executable)))
         process: subprocess.Popen[bytes] | None = None
 
         def deliver(number: int) -> None:
@@ -82,18 +82,22 @@ def supervise(
                 on_started()
             observer.serve_until_end(process)
             observer.serve_rest()
-            observer.read_late()
+            for event in observer.late_events():
+                tally.tell(event)
+            found = tally.find(looked)
         code = process.returncode
+        if not observer.was_heard:
+            tally.unobserved[os.path.basename(executable)] += 1
         ended_report = report(
-            observer.unobserved(executable), events=observer.events, late=observer.late,
-            left=observer.left, why=why,
+            tally.unobserved, events=tally.events, late=observer.late, left=observer.left,
+            why=why, found=found,
         )  # fmt: skip
         return Ended(
             exit_code=128 - code if code < 0 else code,
             signal=-code if code < 0 else None,
-            events=observer.events,
+            events=tally.events,
             report=ended_report,
-            problems=observer.problems(),
+            problems=tally.problems,
         )
 
 
@@ -136,157 +140,77 @@ class _Start(NamedTuple):
 
 
 def report(
-    unobserved: Sequence[str], *, events: int, late: int = 0, left: int = 0, why: str = ""
+    unobserved: Mapping[str, int],
+    *,
+    events: int,
+    late: int = 0,
+    left: int = 0,
+    why: str = "",
+    found: Found | None = None,
 ) -> SensorReport:
     """What the audit hook saw and cannot have seen.
 
     Args:
-        unobserved: Names of programs that ran without the hook.
+        unobserved: How many processes of each program ran without the hook.
         events: Number of events.
         late: How many of them were heard of only afterwards.
         left: Number of processes that were still running.
         why: Why the better sensor was not used.
+        found: What a look at the project's folder found afterwards, if it was scanned.
     """
     not_seen = [f"The kernel-level sensor was not used: {why}"] if why else []
     not_seen.append(_NATIVE)
     if unobserved:
-        names = ", ".join(unobserved[:8]) + (" …" if len(unobserved) > 8 else "")
-        count = f"{len(unobserved)} program{'s' if len(unobserved) > 1 else ''}"
-        not_seen.append(f"{count} ran that could not be observed: {names}.")
+        total = sum(unobserved.values())
+        processes = "1 process of the run was"
+        if total > 1:
+            processes = f"{total} processes of the run were"
+        counted = [
+            name if count == 1 else f"{name} ({count} times)" for name, count in unobserved.items()
+        ]
+        names = ", ".join(counted[:8]) + (" …" if len(counted) > 8 else "")
+        what = "What they read and wrote is not in the record."
+        if found is not None and found.is_whole:
+            what = (
+                "What they read is not in the record, and of what they wrote only what is in the "
+                "project's folder."
+            )
+        not_seen.append(f"{processes} not observed: {names}. {what}")
+    if found is not None:
+        not_seen += _of_scan(found)
     if late:
         not_seen.append(f"{late} events were heard of only when the program had gone on.")
     if left:
         not_seen.append(f"{left} Python processes were left running when the command ended.")
+    lost = found is not None and (found.gone or any(e.detail == CHANGED for e in found.events))
+    gaps = unobserved or late or left or lost
     return SensorReport(
         name="audit-hook",
-        completeness="partial" if unobserved or late or left else "python-complete",
+        completeness="partial" if gaps else "python-complete",
         not_seen=tuple(not_seen),
         events=events,
     )
 
 
-def parse_events(data: bytes) -> tuple[list[FileEvent], bytes]:
-    """Whole events in a stream, and the bytes that are left over."""
-    events = []
-    while len(data) >= 4:
-        length = int.from_bytes(data[:4], "big")
-        if len(data) < 4 + length:
-            break
-        action, path, target, pid, detail = map(os.fsdecode, data[4 : 4 + length].split(b"\0"))
-        events.append(FileEvent(Action(action), path, target, int(pid), detail))
-        data = data[4 + length :]
-    return events, data
+def _of_scan(found: Found) -> list[str]:
+    if not found.is_whole:
+        return ["The project's folder is too large to be looked at before and after the run."]
+    sentences = []
+    if found.events:
+        new = [os.path.basename(event.path) for event in found.events]
+        sentences.append(
+            f"{_files(new)} written by what was not observed (or by another program meanwhile): "
+            "that was found by looking at the project's folder before and after the run."
+        )
+    changed = [os.path.basename(e.path) for e in found.events if e.detail == CHANGED]
+    if changed:
+        sentences.append(f"{_files(changed)} changed so, and what was there before is not kept.")
+    if found.gone:
+        gone = [os.path.basename(path) for path in found.gone]
+        sentences.append(f"{_files(gone)} removed so, and what was there is not kept.")
+    return sentences
 
 
-class _Observer:
-    """Hears the events of all Python processes of a command, one at a time."""
-
-    def __init__(self, on_event: OnEvent, folder: Path) -> None:
-        self.events = 0
-        self.late = 0
-        self.left = 0
-        self._on_event = on_event
-        self._unobserved: dict[str, None] = {}
-        self._failures = 0
-        self._first_failure = ""
-        self._was_heard = False
-        self._folder = folder
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(self._folder / child.SOCKET))
-        self._server.listen(64)
-        self._connections: dict[int, tuple[socket.socket, bytes]] = {}
-        self._poller = select.poll()
-        self._poller.register(self._server, select.POLLIN)
-
-    def __enter__(self) -> "_Observer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for connection, _rest in self._connections.values():
-            connection.close()
-        self._server.close()
-
-    def tell(self, event: FileEvent) -> None:
-        """Handle one event; a failure is counted, not raised."""
-        self.events += 1
-        if event.detail == "unobserved":
-            self._unobserved[os.path.basename(event.path)] = None
-        try:
-            self._on_event(event)
-        except Exception as error:  # recording must never break the user's program
-            self._failures += 1
-            self._first_failure = self._first_failure or f"{type(error).__name__}: {error}"
-
-    def serve_until_end(self, process: "subprocess.Popen[bytes]") -> None:
-        """Answer until the command itself has ended."""
-        ended_read, ended_write = os.pipe()
-
-        def wait() -> None:
-            process.wait()
-            os.close(ended_write)
-
-        waiter = threading.Thread(target=wait, name="thence-wait", daemon=True)
-        waiter.start()
-        self._poller.register(ended_read, select.POLLIN)
-        while True:
-            ready = [fd for fd, _ in self._poller.poll()]
-            if ready == [ended_read]:
-                break
-            self._serve(ready)
-        self._poller.unregister(ended_read)
-        os.close(ended_read)
-        waiter.join()
-
-    def serve_rest(self) -> None:
-        """Answer what the command started until that has ended too, but only for a moment."""
-        leave_at = time.monotonic() + _GRACE_S
-        while self._connections and (left_s := leave_at - time.monotonic()) > 0:
-            self._serve([fd for fd, _ in self._poller.poll(left_s * 1000)])
-        self.left = len(self._connections)
-
-    def _serve(self, ready: list[int]) -> None:
-        for fd in ready:
-            if fd == self._server.fileno():
-                connection, _ = self._server.accept()
-                self._connections[connection.fileno()] = (connection, b"")
-                self._poller.register(connection, select.POLLIN)
-                self._was_heard = True
-            elif fd in self._connections:
-                self._hear(fd)
-
-    def _hear(self, fd: int) -> None:
-        connection, rest = self._connections[fd]
-        try:
-            data = connection.recv(1 << 16)
-            events, rest = parse_events(rest + data)
-        except (OSError, ValueError):
-            data, events = b"", []
-        for event in events:
-            self.tell(event)
-            with contextlib.suppress(OSError):
-                connection.send(child.ANSWER)
-        if data:
-            self._connections[fd] = (connection, rest)
-        else:
-            self._poller.unregister(fd)
-            del self._connections[fd]
-            connection.close()
-
-    def read_late(self) -> None:
-        """Handle what processes noted in the file because they could not reach us."""
-        with contextlib.suppress(OSError, ValueError):
-            events, _ = parse_events((self._folder / child.LATE).read_bytes())
-            self.late = len(events)
-            for event in events:
-                self.tell(event)
-
-    def unobserved(self, executable: str) -> list[str]:
-        """Names of the programs that ran without the hook."""
-        first = [] if self._was_heard else [os.path.basename(executable)]
-        return [*first, *self._unobserved]
-
-    def problems(self) -> tuple[str, ...]:
-        """What went wrong, sentences."""
-        if not self._failures:
-            return ()
-        return (f"Recording failed {self._failures} times, first with {self._first_failure}",)
+def _files(names: Sequence[str]) -> str:
+    text = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+    return f"1 file ({text}) was" if len(names) == 1 else f"{len(names)} files ({text}) were"

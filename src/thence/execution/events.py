@@ -9,7 +9,16 @@ from typing import NamedTuple, TypeAlias
 from thence.execution.inside.child import open_words
 from thence.model.records import SensorReport
 
-__all__ = ["CHANGED", "CREATED", "Action", "Ended", "FileEvent", "OnEvent", "absolute", "open_action"]
+__all__ = [
+    "CHANGED",
+    "CREATED",
+    "Action",
+    "Ended",
+    "FileEvent",
+    "OnEvent",
+    "absolute",
+    "open_action",
+]
 
 
 CREATED = "created"

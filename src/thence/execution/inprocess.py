@@ -1,29 +1,32 @@
-"""The sensor for this very process: `with thence.run():` and notebooks."""
+"""The sensor for this very process: `with thence.run():`, `import thence.auto` and notebooks."""
 
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from thence.errors import Conflict
 from thence.execution import audit
-from thence.execution.events import Action, FileEvent, OnEvent
-from thence.execution.inside import child
+from thence.execution.events import CREATED, Action, FileEvent, OnEvent
+from thence.execution.hearing import Observer, Tally
+from thence.execution.inside import child, notes
 from thence.execution.inside.natives import Natives
 from thence.execution.inside.observation import Observation, start_parts
-from thence.execution.noting import OnNote
+from thence.execution.noting import Listener, OnNote
+from thence.execution.planting import Planted
+from thence.execution.scanning import TreeScan
 from thence.model.records import SensorReport
 
 __all__ = ["InProcess", "unobserved"]
 
 # File systems take their times from a clock that is a little behind.
 _CLOCK_STEP_NS = 20_000_000
+# A child waits for an answer of this process; where a library of it holds the interpreter's lock
+# while it waits for that child, neither would go on.
+_PATIENCE_S = 10.0
 
 
 class InProcess:
@@ -32,20 +35,34 @@ class InProcess:
     An audit hook cannot be removed, so there is one for the life of the process; switched off it
     costs one call of a small function per audit event. What thence itself opens inside `on_event`
     is not an event; wrap other work of its own in `unobserved`.
+
+    Python programs that this process starts meanwhile tell it what they do, by what is planted into
+    them; a thread answers them.
+
+    Args:
+        on_event: Called before the program proceeds, one event at a time.
+        on_note: Called with what else is heard.
+        scan: Looks at the project's folder.
     """
 
-    def __init__(self, on_event: OnEvent, on_note: OnNote = lambda _: None) -> None:
-        self._on_event = on_event
+    def __init__(
+        self,
+        on_event: OnEvent,
+        on_note: OnNote = lambda _: None,
+        *,
+        scan: Callable[[], TreeScan] | None = None,
+    ) -> None:
         self._on_note = on_note
-        self._events = 0
-        self._unobserved: dict[str, None] = {}
-        self._failures = 0
-        self._first_failure = ""
+        self._tally = Tally(on_event)
+        self._scan = scan
+        self._looked: TreeScan | None = None
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._started_ns = 0
-        self._folder: Path | None = None
-        self._late: child.Channel | None = None
+        self._children: _Children | None = None
+        self._channel: child.Channel | None = None
+        self._notes: notes.Notes | None = None
+        self._report: SensorReport | None = None
 
     def start(self) -> None:
         """Switch on.
@@ -61,11 +78,15 @@ class InProcess:
             )
         self._pid = os.getpid()
         self._started_ns = time.time_ns() - _CLOCK_STEP_NS
-        self._folder = Path(tempfile.mkdtemp(prefix="thence-sensor-"))
-        # Children that were forked have a copy of our memory, and what they would note in it is
-        # lost with them: they write to a file that `stop` reads.
-        self._late = child.Channel(str(self._folder))
+        with unobserved():
+            self._looked = None if self._scan is None else self._scan()
+            self._children = _Children(self._tally, self._on_note)
+        # Forks of this process have a copy of our memory, and what they would note in it is lost
+        # with them: they tell it as other children do.
+        self._channel = child.Channel(self._children.folder, patience_s=_PATIENCE_S)
+        self._notes = notes.Notes(self._children.folder)
         _hook.install()
+        _hook.watcher.watch_children_of(self._children.folder)
         _hook.watcher.forget()
         _hook.current = self
         _hook.watcher.active = True
@@ -77,28 +98,32 @@ class InProcess:
             _hook.ended()
             _hook.watcher.active = False
             _hook.current = None
-        late = self._read_late()
-        return audit.report(list(self._unobserved), events=self._events, late=late)
+        if self._report is None:
+            with unobserved():
+                self._report = self._end()
+        return self._report
+
+    def _end(self) -> SensorReport:
+        observer = None
+        if self._children is not None:
+            observer = self._children.observer
+            self._children.end()
+            for event in observer.late_events():
+                self._tally.tell(self._as_heard_late(event))
+            self._children.remove()
+        found = self._tally.find(self._looked)
+        return audit.report(
+            self._tally.unobserved,
+            events=self._tally.events,
+            late=0 if observer is None else observer.late,
+            left=0 if observer is None else observer.left,
+            found=found,
+        )
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What went wrong in recording, sentences."""
-        if not self._failures:
-            return ()
-        return (f"Recording failed {self._failures} times, first with {self._first_failure}",)
-
-    def _read_late(self) -> int:
-        if self._folder is None:
-            return 0
-        try:
-            events, _ = audit.parse_events((self._folder / child.LATE).read_bytes())
-        except (OSError, ValueError):
-            events = []
-        for event in events:
-            self.tell(self._as_heard_late(event))
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = None
-        return len(events)
+        return self._tally.problems
 
     def _as_heard_late(self, event: FileEvent) -> FileEvent:
         """A write that is heard of afterwards finds the new file, and no old one to keep."""
@@ -110,33 +135,80 @@ class InProcess:
             return event
         if modified_ns < self._started_ns:
             return event
-        return event._replace(action=Action.TRUNCATE, detail="created")
-
-    def tell(self, event: FileEvent) -> None:
-        """Handle one event; a failure is counted, not raised."""
-        with self._lock:
-            self._events += 1
-            if event.detail == "unobserved":
-                self._unobserved[os.path.basename(event.path)] = None
-            try:
-                self._on_event(event)
-            except Exception as error:  # recording must never break the user's program
-                self._failures += 1
-                self._first_failure = self._first_failure or f"{type(error).__name__}: {error}"
+        return event._replace(action=Action.TRUNCATE, detail=CREATED)
 
     def note(self, kind: str, fields: dict[str, Any]) -> None:
-        """What the parts in this process call; forks of it say nothing."""
-        if os.getpid() == self._pid:
-            with self._lock:
-                self._on_note({"kind": kind, "pid": self._pid, **fields})
+        """What the parts in this process call, and in forks of it."""
+        if os.getpid() != self._pid:
+            if self._notes is not None:
+                self._notes.tell(kind, fields)
+            return
+        with self._lock:
+            self._on_note({"kind": kind, "pid": self._pid, **fields})
 
     def emit(self, action: str, path: str, target: str, pid: int, detail: str) -> None:
         """What the hook calls."""
         if pid != self._pid:
-            if self._late is not None:
-                self._late.send(action, path, target, pid, detail)
+            if self._channel is not None:
+                self._channel.send(action, path, target, pid, detail)
         else:
-            self.tell(FileEvent(Action(action), path, target, pid, detail))
+            self._tally.tell(FileEvent(Action(action), path, target, pid, detail))
+
+
+class _Children:
+    """What Python programs that this process starts find: the planted folder, and who answers."""
+
+    def __init__(self, tally: Tally, on_note: OnNote) -> None:
+        self._planted = Planted()
+        self.folder = str(self._planted.folder)
+        self._planted.write_plan({"files": True, "patience_s": _PATIENCE_S})
+        self.observer = Observer(tally, self._planted.folder)
+        self._listener = Listener(self._planted.folder, on_note)
+        self._listener.start()
+        self._ended_read, self._ended_write = os.pipe()
+        self._thread = threading.Thread(target=self._serve, name="thence-children", daemon=True)
+        self._thread.start()
+        self._pid = os.getpid()
+        # A fork would keep the socket open after our end, and who connects to it wait for ever.
+        os.register_at_fork(after_in_child=self._forget)
+        wanted = self._planted.variables(os.environ)
+        self._before = {name: os.environ.get(name) for name in _VARIABLES}
+        self._wanted = {name: wanted[name] for name in _VARIABLES}
+        os.environ.update(self._wanted)
+
+    def _serve(self) -> None:
+        _hook.watcher.quiet(on=True)
+        self.observer.serve_until(self._ended_read)
+        self.observer.serve_rest()
+
+    def _forget(self) -> None:
+        if self._pid != os.getpid():
+            self.observer.close()
+
+    def end(self) -> None:
+        """Answer those that are still there for a moment, then no more."""
+        for name in _VARIABLES:
+            if os.environ.get(name) == self._wanted[name]:  # unless the program has set it since
+                before = self._before[name]
+                if before is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = before
+        if self._pid == os.getpid():
+            os.write(self._ended_write, b".")  # forks have copies, so that closing it says nothing
+            self._thread.join()
+            os.close(self._ended_write)
+            os.close(self._ended_read)
+            self._listener.close()
+        self.observer.close()
+
+    def remove(self) -> None:
+        """Take the folder away."""
+        if self._pid == os.getpid():
+            self._planted.remove()
+
+
+_VARIABLES = (child.FOLDER_VARIABLE, "PYTHONPATH")
 
 
 class _Hook:

@@ -136,6 +136,7 @@ class Listener:
 
     def close(self) -> None:
         """Hear what was said until now, but wait no longer than a moment for its end."""
+        self._wake_write.shutdown(socket.SHUT_RDWR)  # forks have copies: closing it says nothing
         self._wake_write.close()
         if self._thread is not None:
             self._thread.join()

@@ -57,6 +57,10 @@ class Planted:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Take the folder away; programs that still look for it go on without."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:

@@ -92,7 +92,7 @@ class Session:
         os.environ[live.SPOOL_VARIABLE] = str(self._opened.spool.folder)
         os.environ[live.RUN_VARIABLE] = self.run
         self._notes = NoteBook(self._opened.spool.folder, self._opened.redactor)
-        self._sensor = InProcess(self._on_event, self._notes.add)
+        self._sensor = InProcess(self._on_event, self._notes.add, scan=self._opened.ledger.scan)
         with unobserved():
             self._sampler = Sampler(self._opened.spool.folder, itself=True)
         self._sensor.start()

@@ -1,5 +1,6 @@
 """The fallback sensor, and the sensor of this very process."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from thence.errors import Conflict
-from thence.execution.audit import parse_events
 from thence.execution.events import Action, Ended, FileEvent
+from thence.execution.hearing import parse_events
 from thence.execution.inprocess import InProcess, unobserved
 from thence.execution.launch import CommandDenied, launch
 from thence.execution.planting import Planted
@@ -93,12 +94,12 @@ def test_what_python_does_is_seen(watched: Watched, call: str, action: Action, n
 def test_what_cannot_be_observed_is_named(watched: Watched, call: str, name: str) -> None:
     ended = watched.python(f"import os, subprocess, sys\n{call}\n")
     assert ended.report.completeness == "partial"
-    assert f"1 program ran that could not be observed: {name}." in ended.report.not_seen
+    assert f"1 process of the run was not observed: {name}." in " ".join(ended.report.not_seen)
 
 
 def test_a_command_that_is_not_python_is_named(watched: Watched) -> None:
     ended = watched.run("cat", "a")
-    assert "1 program ran that could not be observed: cat." in ended.report.not_seen
+    assert "1 process of the run was not observed: cat." in " ".join(ended.report.not_seen)
     assert not watched.seen(Action.READ)
 
 
@@ -342,7 +343,7 @@ def test_in_process_sees_threads_one_at_a_time(tmp_path: Path) -> None:
     assert not any(overlaps)
 
 
-def test_in_process_hears_of_forked_children_afterwards(
+def test_in_process_hears_of_forked_children(
     sensor: InProcess, events: list[FileEvent], tmp_path: Path
 ) -> None:
     pid = os.fork()
@@ -350,14 +351,51 @@ def test_in_process_hears_of_forked_children_afterwards(
         (tmp_path / "from-child").write_text("x")
         os._exit(0)
     os.waitpid(pid, 0)
+    assert str(tmp_path / "from-child") in paths(events)  # before the child had gone on
+    assert sensor.stop().completeness == "python-complete"
+
+
+def test_in_process_hears_of_children_that_are_python(
+    sensor: InProcess, events: list[FileEvent], tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("x")
+    subprocess.run([sys.executable, "-c", "open('a')"], check=True, cwd=tmp_path)
+    context = multiprocessing.get_context("spawn")
+    worker = context.Process(target=os.mkdir, args=(str(tmp_path / "made"),))
+    worker.start()
+    worker.join()
     report = sensor.stop()
-    assert str(tmp_path / "from-child") in paths(events)
-    assert "only when the program had gone on" in " ".join(report.not_seen)
+    reads = [event for event in events if event.path == str(tmp_path / "a")]
+    assert {event.pid == os.getpid() for event in reads} == {True, False}
+    assert str(tmp_path / "made") in paths(events)
+    assert report.completeness == "python-complete"
+    assert "THENCE_SENSOR" not in os.environ
+
+
+def test_in_process_a_fork_that_outlives_the_run_goes_on(tmp_path: Path) -> None:
+    sensor = InProcess(lambda _: None)
+    sensor.start()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(read, 1)
+        (tmp_path / "afterwards").write_text("x")
+        os._exit(0)
+    sensor.stop()
+    os.write(write, b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert (tmp_path / "afterwards").exists()
 
 
 def test_in_process_names_children_that_it_cannot_see(sensor: InProcess) -> None:
-    subprocess.run([sys.executable, "-c", "1"], check=True)
-    assert os.path.basename(sys.executable) in sensor.stop().not_seen[-1]
+    subprocess.run([sys.executable, "-I", "-c", "1"], check=True)
+    subprocess.run(["cat", "/dev/null"], check=True)
+    subprocess.run(["cat", "/dev/null"], check=True)
+    name = os.path.basename(sys.executable)
+    assert (
+        f"3 processes of the run were not observed: {name}, cat (2 times)."
+        in (sensor.stop().not_seen[-1])
+    )
 
 
 def test_in_process_survives_a_recorder_that_fails(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from thence.execution.capture.classify import (
 )
 from thence.execution.capture.keeper import Keeper, Kept, Redact, Signature
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
-from thence.execution.events import Action, FileEvent
+from thence.execution.events import CHANGED, CREATED, Action, FileEvent
+from thence.execution.scanning import TreeScan
 from thence.model.ids import Digest
 
 __all__ = ["FileLedger", "Known", "Protect"]
@@ -143,6 +144,10 @@ class FileLedger:
         self._note("begin", begin)
         return self
 
+    def scan(self) -> TreeScan:
+        """Look at the project's folder, as far as files in it are recorded."""
+        return TreeScan(self.root, ignore=self._ignore, home=self._home)
+
     def on_event(self, event: FileEvent) -> None:
         """Note what a program is about to do; returns when what must be kept is kept."""
         # Without the lock: most events are of files that are settled, and sets only grow.
@@ -192,10 +197,14 @@ class FileLedger:
             self._note("absent", {"path": real})
 
     def _on_truncate(self, event: FileEvent) -> None:
-        if event.detail == "created":  # heard of afterwards: there is no old content
+        if event.detail in {CREATED, CHANGED}:  # heard of afterwards: too late for its old content
             real, (place, _) = self._classifier.resolve(event.path)
             if place in _CONTENT_PLACES and real not in self._written:
-                self._note_written(real, existed=False)
+                existed = event.detail == CHANGED
+                before = self._reads.get(real) if existed else None
+                if before is not None and before.is_deferred:
+                    before = before._replace(why_not_kept="changed")
+                self._note_written(real, existed=existed, before=before)
             return
         # truncate(2) to a length leaves bytes that the result is made from; O_TRUNC leaves none.
         self._on_write(event.path, keeps_bytes=event.detail.startswith("length"))

@@ -96,6 +96,10 @@ class Watcher:
             "socket.connect": self._connect,
         }
 
+    def watch_children_of(self, folder: str) -> None:
+        """Children that are told this folder are observed too."""
+        self._folder = folder
+
     def forget(self) -> None:
         """Report each read again."""
         self._seen.clear()
@@ -202,10 +206,16 @@ class Watcher:
 
 
 class Channel:
-    """The connection to the observer; one for each process, also after a fork."""
+    """The connection to the observer; one for each process, also after a fork.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        folder: In which the socket is.
+        patience_s: How long to wait for an answer; then none is waited for any more.
+    """
+
+    def __init__(self, folder: str, *, patience_s: float | None = None) -> None:
         self._folder = folder
+        self._patience_s = patience_s
         self._pid = -1
         self._reset()
 
@@ -236,8 +246,8 @@ class Channel:
             self._wire.send(message)
             if self._wire.receive() == ANSWER:
                 return True
-        except OSError:
-            pass
+        except (OSError, AttributeError):
+            pass  # nobody answers; or it is a system without such sockets
         except BaseException:
             # Ctrl-C while we wait: the answer would be taken for that to the next question.
             if self._wire is not None:

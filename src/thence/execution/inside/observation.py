@@ -102,10 +102,11 @@ def begin() -> None:
     # Programs must not find the folder among their modules; their children have PYTHONPATH.
     planted = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[:] = [entry for entry in sys.path if entry not in {folder, planted}]
-    if folder and os.path.isdir(folder):
+    if folder and os.path.isdir(folder) and not _is_housekeeping():
         plan = _plan(folder)
         if plan.get("files", True):
-            watcher = child.Watcher(child.Channel(folder).send, folder)
+            channel = child.Channel(folder, patience_s=plan.get("patience_s"))
+            watcher = child.Watcher(channel.send, folder)
             watcher.guarded(lambda _: child.introduce(watcher), None)
             sys.addaudithook(watcher.hook)
         else:
@@ -124,6 +125,12 @@ def begin() -> None:
             executable=sys.executable,
         )
     child.start_next()
+
+
+def _is_housekeeping() -> bool:
+    """Whether this is Python's own process that waits for the end of all others of a program."""
+    words = getattr(sys, "orig_argv", ())
+    return bool(words) and words[-1].startswith("from multiprocessing.resource_tracker import main")
 
 
 def _plan(folder: str) -> dict[str, Any]:
