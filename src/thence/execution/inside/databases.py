@@ -126,7 +126,7 @@ def next_method(original: Any, queries: Queries) -> Any:
 
     @functools.wraps(function)
     def wrapper(self: Any) -> Any:
-        asked = queries.by_cursor.get(self)
+        asked = getattr(self, "_thence_asked", None) or queries.by_cursor.get(self)
         try:
             row = function(self)
         except StopIteration:
@@ -134,7 +134,10 @@ def next_method(original: Any, queries: Queries) -> Any:
                 _quietly(asked.finish)
             raise
         if asked is not None:
-            _quietly(lambda: asked.row(row))
+            try:  # noqa: SIM105 - this is done for each row
+                asked.row(row)
+            except Exception:  # noqa: S110
+                pass
         return row
 
     return wrapper

@@ -78,12 +78,12 @@ class Asked:
         if row is None:
             self.finish()
         elif not self._done:
-            self._queries.guard(self._rows.add, row)
+            self._rows.add(row)
 
     def rows(self, rows: Any, *, is_all: bool) -> None:
         """They were fetched."""
         if not self._done:
-            self._queries.guard(self._rows.extend, rows)
+            self._rows.extend(rows)
         if is_all:
             self.finish()
 
@@ -191,6 +191,8 @@ class Queries:
         if not made:
             return None
         self.by_cursor[cursor] = made[0]
+        if hasattr(cursor, "__dict__"):
+            cursor._thence_asked = made[0]  # noqa: SLF001 - found sooner, for each row
         return made[0]
 
     def told(self, facts: dict[str, Any], rows: int | None, digest: str | None) -> None:
