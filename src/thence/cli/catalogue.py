@@ -45,7 +45,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Run and reproduce": {
         "run": Entry("running", "run", "Run a command and keep all that its results are made of."),
         "log": Entry("running", "log", "Log metrics and parameters of the run that is going on."),
-        "runs": Entry("runs", "runs", "List, watch and recover runs."),
+        "runs": Entry("runs", "runs", "List, compare, watch and recover runs."),
         "reproduce": Entry("reproducing", "reproduce", "Run a run again and judge its results."),
         "demo": Entry("demo", "demo", "Make a small project that shows what thence does."),
     },
