@@ -129,7 +129,7 @@ def begin() -> None:
 
 def _is_housekeeping() -> bool:
     """Whether this is Python's own process that waits for the end of all others of a program."""
-    words = getattr(sys, "orig_argv", ())
+    words = list(getattr(sys, "orig_argv", ()))
     return bool(words) and words[-1].startswith("from multiprocessing.resource_tracker import main")
 
 
