@@ -36,7 +36,14 @@ PEERS = {
     "git": Peer(debian=("git",)),
     "git-lfs": Peer(debian=("git", "git-lfs")),
     "cp": Peer(),
+    "mlflow": Peer("mlflow>=3,<4"),
+    "wandb": Peer("wandb>=0.20,<1"),
 }
+
+
+def python_of_peers() -> str | None:
+    """The Python that has the packages of peers; None where there is none yet."""
+    return str(_PYTHON) if _PYTHON.exists() else None
 
 
 class PeerMissing(Exception):
