@@ -29,7 +29,12 @@ class Frontend:
         self.save()
         self._manager = jupyter_client.KernelManager()
         self._manager.kernel_spec.argv[0] = sys.executable
-        variables = {**os.environ, "JPY_SESSION_NAME": str(self.path), "IPYTHONDIR": str(folder)}
+        settings = folder.with_name(f"{folder.name}-settings")  # of IPython, with its history
+        variables = {
+            **os.environ,
+            "JPY_SESSION_NAME": str(self.path),
+            "IPYTHONDIR": str(settings),
+        }
         self._manager.start_kernel(cwd=str(folder), env=variables)
         self._client = self._manager.blocking_client()
         self._client.start_channels()
