@@ -131,6 +131,7 @@ def _dpkg(paths: set[str]) -> list[SystemPackage]:
         rb"^(?:" + b"|".join(map(re.escape, sorted(spellings))) + rb")$", re.MULTILINE
     )
     stems = sorted({os.path.basename(name) for name in spellings})
+    folders = sorted({os.path.dirname(name) + b"/" for name in spellings})
     owners = []
     with os.scandir("/var/lib/dpkg/info") as entries:
         lists = [entry.path for entry in entries if entry.name.endswith(".list")]
@@ -138,6 +139,9 @@ def _dpkg(paths: set[str]) -> list[SystemPackage]:
         try:
             data = Path(path).read_bytes()
         except OSError:
+            continue
+        # Most packages have nothing in these folders, which takes less to see.
+        if not any(folder in data for folder in folders):
             continue
         if any(stem in data for stem in stems) and wanted.search(data):
             owners.append(os.path.basename(path).removesuffix(".list"))
