@@ -3,8 +3,8 @@
 What is added while nothing was written for a quarter of a second is written before `add` returns,
 so a program that logs once an epoch loses nothing when it is killed. What comes sooner waits for a
 thread that writes all of it together, a quarter of a second later at most. It is also written
-before a fork, so that no child has it too, and when the process ends, by `os._exit` as well, which
-is how forked workers end. Only a process that is killed, or replaced by exec, loses what waited.
+before a fork, so that no child has it too, and when the process ends, by `os._exit` as well. Forked
+workers, which pools end by a signal, write at once. Only a process that is killed, or replaced by exec, loses what waited.
 """
 
 import atexit
@@ -115,6 +115,7 @@ class Burst(Generic[T]):
     def after_fork(self) -> None:
         """In the child: what waits is the parent's."""
         self._waiting.clear()
+        self._every_s = 0.0  # from now on at once: pools end their workers by a signal
         self._renew()
 
 
