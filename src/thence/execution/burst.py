@@ -4,7 +4,8 @@ What is added while nothing was written for a quarter of a second is written bef
 so a program that logs once an epoch loses nothing when it is killed. What comes sooner waits for a
 thread that writes all of it together, a quarter of a second later at most. It is also written
 before a fork, so that no child has it too, and when the process ends, by `os._exit` as well. Forked
-workers, which pools end by a signal, write at once. Only a process that is killed, or replaced by exec, loses what waited.
+workers, which pools end by a signal, write at once. Only a process that is killed, or replaced by
+exec, loses what waited.
 """
 
 import atexit
