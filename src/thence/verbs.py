@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thence.project import Project
     from thence.vault.difference import Diff
 
-__all__ = ["diff", "finish", "init", "load", "log", "reproduce", "run", "save"]
+__all__ = ["begin", "diff", "finish", "init", "load", "log", "reproduce", "run", "save"]
 
 PathLike = str | os.PathLike[str]
 
@@ -162,6 +162,22 @@ def run(
         StorageError: The spool or the store cannot be written.
     """
     return _current().run(name=name, experiment=experiment, note=note, tags=tags, params=params)
+
+
+def begin() -> None:
+    """Open a run for this process, if it is not part of one: what `import thence.auto` does.
+
+    It is sealed by `finish`, or when the process ends.
+
+    Raises:
+        NotFound: `THENCE_PROJECT` names a folder without a project.
+        Denied: There is no project, and none can be made.
+        StorageError: The spool or the store cannot be written.
+    """
+    from thence.execution import live
+
+    if live.current() is None:
+        _open_run(_current())
 
 
 def finish() -> "RunDetail | None":
