@@ -22,6 +22,12 @@ import json, sys
 rate = float(sys.argv[2]) if len(sys.argv) > 2 else 0.1
 json.dump({"auc": 0.5 + rate}, open("metrics.json", "w"))
 """
+_NOTEBOOK = """\
+{"cells": [{"cell_type": "code", "execution_count": null, "id": "a", "outputs": [],
+            "metadata": {"tags": ["parameters"]}, "source": "lr = 0.1"}],
+ "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+ "nbformat": 4, "nbformat_minor": 5}
+"""
 
 
 def _examples() -> list[tuple[str, str]]:
@@ -49,6 +55,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for day in (1, 2):
         (folder / "data" / f"day{day}.csv").write_text(f"x\n{day}\n")
     (folder / "CARD.md").write_text("# Sales\n")
+    (folder / "train.ipynb").write_text(_NOTEBOOK)
     (folder / "train.py").write_text(_TRAIN)
     (folder / "model.json").write_text('{"weights": [1, 2]}\n')
     for line in (

@@ -40,7 +40,7 @@ class _Row(NamedTuple):
 
 @verb(
     "compare",
-    examples=["thence runs compare run:ab12 run:last", "thence runs compare model@v1 model@v2"],
+    examples=["thence runs compare metrics.json@v1 run:last"],
     statuses=(4,),
 )
 @click.argument("refs", nargs=-1, required=True, metavar="RUN RUN...")

@@ -54,8 +54,11 @@ class Processes:
         self._known = {pid: process.started for pid, process in found.items()}
         parts = []
         for pid, process in found.items():
+            before = self._before.get(pid)
+            if before is not None and not self._itself:
+                continue  # of the program that records, which is another one
             part = _of(process)
-            if (before := self._before.get(pid)) is not None:
+            if before is not None:
                 part = part._replace(
                     cpu_s=part.cpu_s - before.cpu_s,
                     read_bytes=part.read_bytes - before.read_bytes,
