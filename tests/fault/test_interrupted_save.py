@@ -22,8 +22,8 @@ go_on, left = writer.Writer._go_on, int(sys.argv.pop(1))
 
 def and_stop(self, size):
     global left
-    left -= size
-    if left <= 0:
+    before, left = left, left - size
+    if before > 0 >= left:  # once: who presses it again wants it to end at once
         os.kill(os.getpid(), signal.SIGINT)
     go_on(self, size)
 
