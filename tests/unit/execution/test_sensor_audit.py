@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from thence.errors import Conflict
-from thence.execution.events import Action, Ended, FileEvent
+from thence.execution.events import CHANGED, CREATED, Action, Ended, FileEvent
 from thence.execution.hearing import parse_events
 from thence.execution.inprocess import InProcess, unobserved
 from thence.execution.launch import CommandDenied, launch
 from thence.execution.planting import Planted
+from thence.execution.scanning import TreeScan
 
 
 class Watched:
@@ -229,6 +230,58 @@ def test_wrappers_know_positions_keywords_and_modes(watched: Watched) -> None:
     assert {"h1", "a", "l1", "t2"} <= watched.seen(Action.READ)
     assert {"h2", "d2", "l2", "t1"} <= watched.seen(Action.TRUNCATE)
     assert {"h3", "d1"} <= watched.seen(Action.UPDATE)
+
+
+def test_wrappers_pass_for_what_they_wrap(watched: Watched) -> None:
+    pytest.importorskip("pyarrow")
+    ended = watched.python(
+        "import inspect, pickle\n"
+        "import pyarrow as pa, pyarrow.csv, pyarrow.fs, pyarrow.parquet as pq, pyarrow.dataset\n"
+        "for one in (pa.csv.read_csv, pa.OSFile, pa.fs.LocalFileSystem, pq.read_table):\n"
+        "    assert pickle.loads(pickle.dumps(one)) is one, one\n"
+        "local = pickle.loads(pickle.dumps(pa.fs.LocalFileSystem()))\n"
+        "assert isinstance(local, pa.fs.LocalFileSystem)\n"
+        "assert isinstance(pa.fs.FileSystem.from_uri('file:///tmp')[0], pa.fs.LocalFileSystem)\n"
+        "class Mine(pa.fs.LocalFileSystem): pass\n"
+        "assert isinstance(Mine(), pa.fs.LocalFileSystem) and issubclass(Mine, pa.fs.FileSystem)\n"
+        "assert not isinstance(local, Mine)\n"
+        "pq.write_table(pa.table({'x': [1]}), 'x.parquet', filesystem=local)\n"
+        "assert pa.dataset.dataset('x.parquet', filesystem=local).count_rows() == 1\n"
+        "assert 'memory_map' in inspect.signature(pq.read_table).parameters\n"
+        "try: pa.csv.read_csv('not-there.csv')\n"
+        "except FileNotFoundError: pass\n"
+    )
+    assert ended.exit_code == 0
+
+
+def test_what_nobody_told_of_is_found(watched: Watched) -> None:
+    (watched.cwd / "script.py").write_text(
+        "import os, subprocess\n"
+        "subprocess.run(['cp', 'a', 'new'])\n"
+        "subprocess.run('echo more >> b; rm c', shell=True)\n"
+        "open('told', 'w').close()\n"
+    )
+    (watched.cwd / "c").touch()
+    ended = launch(
+        [sys.executable, "script.py"],
+        cwd=watched.cwd,
+        env=watched.env,
+        on_event=watched.events.append,
+        sensor="audit-hook",
+        scan=lambda: TreeScan(str(watched.cwd)),
+    )
+    found = {
+        os.path.basename(event.path): event.detail
+        for event in watched.events
+        if event.detail in {CREATED, CHANGED}
+    }
+    assert found == {"new": CREATED, "b": CHANGED}
+    said = " ".join(ended.report.not_seen)
+    assert "2 processes of the run were not observed: cp, sh." in said
+    assert "2 files (b, new) were written by what was not observed" in said
+    assert "1 file (b) was changed so, and what was there before is not kept." in said
+    assert "1 file (c) was removed so" in said
+    assert ended.report.completeness == "partial"
 
 
 def test_without_the_variable_what_is_planted_does_nothing(tmp_path: Path) -> None:

@@ -32,9 +32,15 @@ __all__ = ["NATIVES", "Natives", "start"]
 _FOLDER_LIMIT = 20_000
 
 # Readers and writers that open files without Python's help: module -> (what, position of the path,
-# its keyword, how). `mode` looks at the argument after the path; `sql` at quoted paths in it.
+# its keyword, how). `mode` looks at the argument after the path; `sql` at quoted paths in it;
+# `database` may be opened to be read only.
 NATIVES = {
-    "pyarrow": (("memory_map", 0, "path", "mode"), ("OSFile", 0, "path", "mode")),
+    "pyarrow": (
+        ("memory_map", 0, "path", "mode"),
+        ("OSFile", 0, "path", "mode"),
+        ("input_stream", 0, "source", "read"),
+        ("output_stream", 0, "source", "write"),
+    ),
     "pyarrow.csv": (
         ("read_csv", 0, "input_file", "read"),
         ("open_csv", 0, "input_file", "read"),
@@ -81,6 +87,8 @@ NATIVES = {
         ("read_ipc_stream", 0, "source", "read"),
         ("read_csv_batched", 0, "source", "read"),
         ("read_parquet_schema", 0, "source", "read"),
+        ("sql", 0, "query", "sql"),
+        ("SQLContext.execute", 1, "query", "sql"),
         *(
             (f"DataFrame.write_{kind}", 1, "file", "write")
             for kind in ("csv", "parquet", "ipc", "ipc_stream", "ndjson", "avro", "json")
@@ -91,7 +99,7 @@ NATIVES = {
         ),
     ),
     "duckdb": (
-        ("connect", 0, "database", "update"),
+        ("connect", 0, "database", "database"),
         ("read_csv", 0, "path_or_buffer", "read"),
         ("read_csv_auto", 0, "path_or_buffer", "read"),
         ("read_parquet", 0, "file_glob", "read"),
@@ -101,18 +109,42 @@ NATIVES = {
         ("sql", 0, "query", "sql"),
         ("query", 0, "query", "sql"),
         ("execute", 0, "query", "sql"),
+        *(
+            (f"DuckDBPyConnection.{verb}", 1, "query", "sql")
+            for verb in ("execute", "sql", "query")
+        ),
+        *(
+            (f"DuckDBPyConnection.{verb}", 1, keyword, "read")
+            for verb, keyword in (
+                ("read_csv", "path_or_buffer"),
+                ("read_parquet", "file_glob"),
+                ("read_json", "path_or_buffer"),
+                ("from_csv_auto", "path_or_buffer"),
+                ("from_parquet", "file_glob"),
+            )
+        ),
+        *(
+            (f"DuckDBPyRelation.{verb}", 1, "file_name", "write")
+            for verb in ("write_csv", "to_csv", "write_parquet", "to_parquet")
+        ),
     ),
+    "netCDF4": (("Dataset", 0, "filename", "mode"),),
+    "soundfile": (("SoundFile.__init__", 1, "file", "mode"),),
+    "lxml.etree": (("parse", 0, "source", "read"),),
     "h5py": (("File.__init__", 1, "name", "mode"),),
     "tables": (("open_file", 0, "filename", "mode"),),
     "torch": (
         ("load", 0, "f", "read"),
         ("save", 1, "f", "write"),
         ("from_file", 0, "filename", "read"),
+        ("UntypedStorage.from_file", 0, "filename", "read"),
     ),
+    "torch.jit._script": (("RecursiveScriptModule.save", 1, "f", "write"),),
     "torch.jit": (("load", 0, "f", "read"), ("save", 1, "f", "write")),
     "onnxruntime": (("InferenceSession.__init__", 1, "path_or_bytes", "read"),),
     "xgboost": (
         ("DMatrix.__init__", 1, "data", "read"),
+        ("DMatrix.save_binary", 1, "fname", "write"),
         ("Booster.load_model", 1, "fname", "read"),
         ("Booster.save_model", 1, "fname", "write"),
         ("XGBModel.load_model", 1, "fname", "read"),
@@ -146,6 +178,18 @@ NATIVES = {
     ),
 }
 
+# Closed types whose methods open files: module -> type -> (method, keyword, how).
+_METHODS = {
+    "pyarrow.fs": {
+        "LocalFileSystem": (
+            ("open_input_file", "path", "read"),
+            ("open_input_stream", "path", "read"),
+            ("open_output_stream", "path", "write"),
+            ("open_append_stream", "path", "update"),
+        )
+    }
+}
+
 
 def start(observation: Observation) -> None:
     """Wrap them in this process."""
@@ -162,6 +206,8 @@ class Natives:
         self._watcher = watcher
         for name in NATIVES:
             imports.when(name, self.wrap)
+        for name in _METHODS:
+            imports.when(name, self._wrap_methods)
 
     def wrap(self, module: Any) -> None:
         """Put wrappers around the entry points of a module; one that cannot be wrapped is left."""
@@ -173,20 +219,52 @@ class Natives:
                     owner = getattr(owner, parent)
                 original = getattr(owner, leaf)
                 if not hasattr(original, "thence_wrapper"):
-                    around = self._subclass if isinstance(original, type) else self._wrapper
-                    setattr(owner, leaf, around(original, position, keyword, how))
+                    made = self._around(owner, leaf, original, (position, keyword, how))
+                    _replace(owner, leaf, made)
             except (AttributeError, TypeError):
                 continue  # another version of the library, or a type that is closed
 
-    def _wrapper(self, original: Any, position: int, keyword: str, how: str) -> Any:
-        import functools
+    def _around(self, owner: Any, leaf: str, original: Any, place: tuple[int, str, str]) -> Any:
+        position, keyword, how = place
+        if isinstance(original, type):
+            new = self._wrapper(original.__new__, position + 1, keyword, how)
+            try:
+                # A compiled type opens its file in __new__ and lets nobody replace that.
+                return _stand_in(original, {"__new__": new})
+            except TypeError:  # it cannot have subclasses: it is called all the same
+                return self._wrapper(original, position, keyword, how)
+        raw: Any = _as_defined(owner, leaf) if isinstance(owner, type) else None
+        if isinstance(raw, classmethod) or type(raw).__name__ == "classmethod_descriptor":
 
-        @functools.wraps(original)
+            def bound(cls: type, *args: Any, **named: Any) -> Any:
+                return raw.__get__(None, cls)(*args, **named)
+
+            _look_like(bound, original)
+            return classmethod(self._wrapper(bound, position + 1, keyword, how))
+        made = self._wrapper(original, position, keyword, how)
+        is_static = isinstance(raw, staticmethod) or (
+            type(raw).__name__ == "builtin_function_or_method"
+        )
+        return staticmethod(made) if is_static else made
+
+    def _wrap_methods(self, module: Any) -> None:
+        for name, methods in _METHODS[module.__name__].items():
+            original = getattr(module, name)
+            body = {
+                method: self._wrapper(getattr(original, method), 1, keyword, how)
+                for method, keyword, how in methods
+                if hasattr(original, method)
+            }
+            if not hasattr(original, "thence_wrapper"):
+                _replace(module, name, _stand_in(original, body))
+
+    def _wrapper(self, original: Any, position: int, keyword: str, how: str) -> Any:
         def wrapper(*args: Any, **named: Any) -> Any:
             if not self._watcher.active:
                 return original(*args, **named)
             value = named.get(keyword, args[position] if len(args) > position else None)
-            mode = named.get("mode", args[position + 1] if len(args) > position + 1 else None)
+            name = "read_only" if how == "database" else "mode"
+            mode = named.get(name, args[position + 1] if len(args) > position + 1 else None)
             before = self._before(value, how, mode)
             try:
                 return original(*args, **named)
@@ -194,17 +272,9 @@ class Natives:
                 if how == "folder":
                     self._watcher.guarded(lambda _: self._new_files(value, before), None)
 
+        _look_like(wrapper, original)
         wrapper.thence_wrapper = True  # type: ignore[attr-defined]
         return wrapper
-
-    def _subclass(self, original: type, position: int, keyword: str, how: str) -> type:
-        # A compiled type opens its file in __new__ and lets nobody replace that.
-        new = self._wrapper(original.__new__, position + 1, keyword, how)
-        names = ("__module__", "__qualname__", "__doc__")
-        body = {name: getattr(original, name, None) for name in names}
-        return type(
-            original.__name__, (original,), {**body, "__new__": new, "thence_wrapper": True}
-        )
 
     def _before(self, value: Any, how: str, mode: Any) -> list[str]:
         paths: list[str] = []
@@ -220,6 +290,10 @@ class Natives:
         action = {"write": "truncate", "folder": "truncate", "update": "update"}.get(how, "read")
         if how == "mode":
             action = _by_mode(mode if isinstance(mode, str) else "r")
+        elif how == "database":
+            action = "read" if mode else "update"
+            if str(value).startswith(":"):  # in memory
+                return []
         paths = list(_expand(value))
         for path in paths:
             self._watcher.tell(action, path)
@@ -232,11 +306,50 @@ class Natives:
                 self._watcher.tell("truncate", path, "", "created")
 
 
+def _look_like(wrapper: Any, original: Any) -> None:
+    import functools
+
+    functools.update_wrapper(wrapper, original)
+
+
+def _as_defined(owner: type, name: str) -> Any:
+    """What a class has under a name, not bound to it."""
+    return next((base.__dict__[name] for base in owner.__mro__ if name in base.__dict__), None)
+
+
+def _stand_in(original: type, body: dict[str, Any]) -> type:
+    """A subclass that passes for the type itself: what a library makes is an instance of both."""
+    kind = type(original)
+
+    def made_of(cls: Any, one: Any) -> bool:
+        return isinstance(one, original) if cls is made else kind.__instancecheck__(cls, one)
+
+    def is_below(cls: Any, other: Any) -> bool:
+        return issubclass(other, original) if cls is made else kind.__subclasscheck__(cls, other)
+
+    checks = {"__instancecheck__": made_of, "__subclasscheck__": is_below}
+    names = ("__module__", "__qualname__", "__doc__")
+    same = {name: getattr(original, name, None) for name in names}
+    body = {**same, "__slots__": (), "thence_wrapper": True, **body}
+    made: Any = type(kind.__name__, (kind,), checks)(original.__name__, (original,), body)
+    return made  # type: ignore[no-any-return]
+
+
+def _replace(owner: Any, leaf: str, made: Any) -> None:
+    """Put it in place, and let pickle find it there.
+
+    Where the original was defined it stays: compiled modules look for the layout of their types.
+    """
+    if not isinstance(owner, type):
+        made.__module__, made.__qualname__ = owner.__name__, leaf
+    setattr(owner, leaf, made)
+
+
 def _by_mode(mode: str) -> str:
     # Not as of open(): h5py's `a` reads and writes, and so does every mode but these.
     if mode.startswith(("w", "x")):
         return "truncate"
-    return "read" if mode == "r" else "update"
+    return "read" if mode.startswith("r") and "+" not in mode else "update"
 
 
 def _expand(value: Any) -> Iterator[str]:
@@ -251,6 +364,10 @@ def _expand(value: Any) -> Iterator[str]:
     if "://" in text or not text:
         return
     full = os.path.abspath(text)
+    if "?" in text and not os.path.exists(full):
+        # XGBoost: data.svm?format=libsvm
+        without = full.partition("?")[0]
+        full = without if os.path.isfile(without) else full
     if os.path.isdir(full):
         count = 0
         for parent, folders, names in os.walk(full):
