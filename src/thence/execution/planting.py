@@ -17,9 +17,12 @@ __all__ = ["PREFIX", "Planted", "is_planted"]
 
 PREFIX = "thence-sensor-"
 _LONGEST = 70
+# Older Pythons could not even read the package; tools of the system still run on them.
 _SITECUSTOMIZE = """\
-from thence_inside.observation import begin
-begin()
+import sys
+if sys.version_info >= (3, 9):
+    from thence_inside.observation import begin
+    begin()
 """
 
 

@@ -174,3 +174,62 @@ def test_each_python_of_a_command_is_heard(sensor: Any, tmp_path: Path) -> None:
     assert len({one.pid for one in found}) == 2
     version = f"cpython {sys.version.split()[0]}"
     assert {one.python for one in found} == {version}
+
+
+PICKLED = """
+import pickle, sqlite3, sys
+for name in sys.argv[1:]:
+    module, _, leaf = name.rpartition(".")
+    __import__(module)
+    function = getattr(sys.modules[module], leaf)
+    assert pickle.loads(pickle.dumps(function)) is function, name
+class Cursor(sqlite3.Cursor):
+    def fetchall(self):
+        return (row[0] for row in super().fetchall())
+cursor = sqlite3.connect(":memory:").cursor(Cursor)
+cursor.execute("values (1), (2)")
+assert list(cursor.fetchall()) == [1, 2]
+"""
+GONE = """
+import os, random
+os.rmdir(os.getcwd())
+exec(compile("random.seed(3)", "fit.py", "exec"))
+assert random.random() == random.Random(3).random()
+"""
+
+
+def run(tmp_path: Path, sensor: Any, *words: str) -> tuple[int, list[dict[str, Any]]]:
+    notes: list[dict[str, Any]] = []
+    ended = launch(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        on_event=lambda _: None,
+        on_note=lambda note: notes.append(dict(note)),
+        sensor=sensor,
+    )
+    return ended.exit_code, notes
+
+
+@pytest.mark.parametrize("sensor", ["auto", "audit-hook"])
+def test_programs_do_with_what_is_wrapped_as_before(sensor: Any, tmp_path: Path) -> None:
+    names = ["sqlite3.connect", "polars.read_csv", "polars.scan_parquet", "random.seed"]
+    assert run(tmp_path, sensor, "-c", PICKLED, *names)[0] == 0
+
+
+@pytest.mark.parametrize("sensor", ["auto", "audit-hook"])
+def test_a_working_directory_that_is_gone_is_the_programs_own_affair(
+    sensor: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    assert run(folder, sensor, "-c", GONE)[0] == 0
+
+
+@pytest.mark.parametrize("sensor", ["auto", "audit-hook"])
+def test_duckdb_is_heard_under_each_sensor(sensor: Any, tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    code = "import duckdb; print(duckdb.connect().execute('select 42').fetchall())"
+    status, notes = run(tmp_path, sensor, "-c", code)
+    assert status == 0
+    assert [one["statement"] for one in notes if one["kind"] == "query"] == ["select 42"]

@@ -59,7 +59,10 @@ class Clouds:
         for name in (*POLARS.get(module.__name__, ()), *ARROW.get(module.__name__, ())):
             original = getattr(module, name, None)
             if original is not None and not hasattr(original, "thence_cloud"):
-                setattr(module, name, self._reading(original, module.__name__.partition(".")[0]))
+                made = self._reading(original, module.__name__.partition(".")[0])
+                # Workers of process pools are sent functions by name: this is where it is found.
+                made.__module__, made.__qualname__ = module.__name__, name
+                setattr(module, name, made)
 
     def wrap_filesystems(self, module: Any) -> None:
         """Wrap the file systems of `pyarrow.fs`, whose classes are closed."""

@@ -72,12 +72,18 @@ def cursor_methods(
     def fetchmany(self: Any, _: Any, __: Any, rows: Any) -> None:
         asked = queries.by_cursor.get(self)
         if asked is not None:
-            asked.rows(rows, is_all=not rows)
+            looked_at(asked, rows, is_all=not rows)
 
     def fetchall(self: Any, _: Any, __: Any, rows: Any) -> None:
         asked = queries.by_cursor.get(self)
         if asked is not None:
-            asked.rows(rows, is_all=True)
+            looked_at(asked, rows, is_all=True)
+
+    def looked_at(asked: Any, rows: Any, *, is_all: bool) -> None:
+        if isinstance(rows, (list, tuple)):
+            asked.rows(rows, is_all=is_all)
+        else:  # a method of the program's own gave it: a generator can be read only once
+            asked.unseen(None)
 
     hooks: dict[str, After] = {
         "execute": execute,
@@ -220,6 +226,8 @@ def wrap_sqlite(module: Any, queries: Queries) -> None:
         return made
 
     wrapper.thence_wrapper = True  # type: ignore[attr-defined]
+    # By name it is found here, and not in the compiled module: so pickle looks here.
+    wrapper.__module__ = "sqlite3"
     module.connect = wrapper
     module.dbapi2.connect = wrapper
 

@@ -30,7 +30,7 @@ def is_own(path: str) -> bool:
         return False
     if path.startswith("<"):  # typed, or given on the command line
         return True
-    path = os.path.abspath(path)
+    path = _absolute(path)
     others = (_STANDARD, _PLANTED, _thence(), os.path.join(sys.prefix, "bin") + os.sep)
     return not (path.startswith(others) or any(folder in path for folder in _LIBRARIES))
 
@@ -100,7 +100,14 @@ def _is_own(frame: FrameType) -> bool:
 
 def _site(frame: FrameType) -> Site:
     path = frame.f_code.co_filename
-    return (path if path.startswith("<") else os.path.abspath(path), frame.f_lineno)
+    return (path if path.startswith("<") else _absolute(path), frame.f_lineno)
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the working directory is gone
+        return path
 
 
 def imitate(outer: Any, inner: Any) -> None:

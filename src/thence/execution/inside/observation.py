@@ -102,29 +102,36 @@ def begin() -> None:
     # Programs must not find the folder among their modules; their children have PYTHONPATH.
     planted = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[:] = [entry for entry in sys.path if entry not in {folder, planted}]
-    if folder and os.path.isdir(folder) and not _is_housekeeping():
-        plan = _plan(folder)
-        if plan.get("files", True):
-            channel = child.Channel(folder, patience_s=plan.get("patience_s"))
-            watcher = child.Watcher(channel.send, folder)
-            watcher.guarded(lambda _: child.introduce(watcher), None)
-            sys.addaudithook(watcher.hook)
-        else:
-            watcher = child.Watcher(lambda *_: None, folder)
-            watcher.active = False
-        observation = Observation(watcher, notes.Notes(folder).tell, plan)
-        if watcher.active:
-            natives.start(observation)
-        start_parts(observation)
-        sys.addaudithook(observation.hook)
-        observation.began()
-        atexit.register(observation.ended)
-        observation.tell(
-            "process",
-            python=f"{sys.implementation.name} {sys.version.split()[0]}",
-            executable=sys.executable,
-        )
+    try:
+        if folder and os.path.isdir(folder) and not _is_housekeeping():
+            _observe(folder)
+    except Exception:  # noqa: S110
+        pass  # the folder may be gone: nothing of this may be seen by the program
     child.start_next()
+
+
+def _observe(folder: str) -> None:
+    plan = _plan(folder)
+    if plan.get("files", True):
+        channel = child.Channel(folder, patience_s=plan.get("patience_s"))
+        watcher = child.Watcher(channel.send, folder)
+        watcher.guarded(lambda _: child.introduce(watcher), None)
+        sys.addaudithook(watcher.hook)
+    else:
+        watcher = child.Watcher(lambda *_: None, folder)
+        watcher.active = False
+    observation = Observation(watcher, notes.Notes(folder).tell, plan)
+    if watcher.active:
+        natives.start(observation)
+    start_parts(observation)
+    sys.addaudithook(observation.hook)
+    observation.began()
+    atexit.register(observation.ended)
+    observation.tell(
+        "process",
+        python=f"{sys.implementation.name} {sys.version.split()[0]}",
+        executable=sys.executable,
+    )
 
 
 def _is_housekeeping() -> bool:

@@ -27,7 +27,7 @@ _UNSEEN = (
 def wrap(module: Any, queries: Queries) -> None:
     """Observe its connections and relations; of the modules `_duckdb` and `duckdb`."""
     connection, relation = module.DuckDBPyConnection, module.DuckDBPyRelation
-    if not hasattr(connection.execute, "thence_wrapper"):
+    if not hasattr(connection.execute, "thence_query"):
         _wrap_execute(connection, queries)
         for owner in (connection, relation):
             _wrap_fetches(owner, queries, is_lazy=owner is relation)
@@ -71,7 +71,7 @@ def _wrap_execute(connection: Any, queries: Queries) -> None:
         if isinstance(statement, str):
             _ask(self, statement, given, queries)
 
-    wrapper.thence_wrapper = True  # type: ignore[attr-defined]
+    wrapper.thence_query = True  # type: ignore[attr-defined]
     connection.execute = wrapper
 
 
