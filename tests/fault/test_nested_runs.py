@@ -18,7 +18,7 @@ from thence.execution.launch import launch
 REASON = supervisor.probe()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no kernel-level sensor: {REASON}")
 
-# Runs its arguments, and writes what it saw and reports.
+# Runs its arguments, and writes what it saw and reports; the report appears when it is whole.
 INNER = """
 import json, os, sys, time
 from thence.execution.launch import launch
@@ -31,22 +31,24 @@ def on_event(event):
     seen.append([event.action, os.path.basename(event.path)])
 ended = launch(sys.argv[3:], cwd=os.getcwd(), env={**os.environ, "THENCE_RUN": name},
                on_event=on_event)
-with open(name + ".json", "w") as file:
+with open(name + ".part", "w") as file:
     json.dump({"seen": seen, "code": ended.exit_code, "name": ended.report.name,
                "complete": ended.report.completeness, "not_seen": ended.report.not_seen,
                "inner": ended.report.inner_runs}, file)
+os.replace(name + ".part", name + ".json")
 """
 
-# Opens files for about a second, in several processes.
+# Opens files for about a second, in several processes. What others wait for appears when it is whole.
 PROGRAM = """
-import json, subprocess, sys, time
+import os, subprocess, time
 for n in range(20):
     with open(f"step-{n}", "w") as file:
         file.write(str(n))
     time.sleep(0.05)
 done = subprocess.run(["cat", "step-7"], capture_output=True, text=True, check=True).stdout
-with open("result", "w") as file:
+with open("result.part", "w") as file:
     file.write(done)
+os.replace("result.part", "result")
 """
 
 
@@ -103,8 +105,8 @@ def test_an_inner_run_sees_its_own_command_only(tmp_path: Path) -> None:
     outer = run(tmp_path, ["sh", "-c", script])
     names = {name for _, name in report(tmp_path, "one")["seen"]}
     assert "in" in names
-    assert not names & {"before", "beside", "after", "one.json"}
-    assert outer.saw("one.json")
+    assert not names & {"before", "beside", "after", "one.part"}
+    assert outer.saw("one.part")
 
 
 def test_three_deep_each_sees_what_is_below(tmp_path: Path) -> None:
@@ -113,9 +115,9 @@ def test_three_deep_each_sees_what_is_below(tmp_path: Path) -> None:
         found = report(tmp_path, name)
         assert found["complete"] == "kernel-complete"
         assert ["read", "in"] in found["seen"]
-    assert ["truncate", "two.json"] in report(tmp_path, "one")["seen"]
+    assert ["truncate", "two.part"] in report(tmp_path, "one")["seen"]
     assert outer.ended.report.inner_runs == ("one", "two")
-    assert outer.saw("one.json")
+    assert outer.saw("one.part")
 
 
 def test_the_program_waits_until_both_have_kept_the_old_content(tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_a_killed_outer_run_leaves_both_running(tmp_path: Path, slow_s: float) -
 def test_who_is_not_below_the_outer_run_is_not_taken_for_it(tmp_path: Path) -> None:
     """A variable that came here by another way than by descent, as through a daemon."""
     outer = subprocess.Popen(
-        inner("zero", "sh", "-c", "echo $THENCE_RELAY > relay; sleep 20"), cwd=tmp_path
+        inner("zero", "sh", "-c", "echo $THENCE_RELAY > part; mv part relay; exec sleep 20"), cwd=tmp_path
     )
     wait_for(tmp_path / "relay")
     time.sleep(0.2)
