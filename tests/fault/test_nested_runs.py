@@ -38,7 +38,7 @@ with open(name + ".part", "w") as file:
 os.replace(name + ".part", name + ".json")
 """
 
-# Opens files for about a second, in several processes. What others wait for appears when it is whole.
+# Opens files for about a second, in several processes. The result appears when it is whole.
 PROGRAM = """
 import os, subprocess, time
 for n in range(20):
@@ -249,7 +249,8 @@ def test_a_killed_outer_run_leaves_both_running(tmp_path: Path, slow_s: float) -
 def test_who_is_not_below_the_outer_run_is_not_taken_for_it(tmp_path: Path) -> None:
     """A variable that came here by another way than by descent, as through a daemon."""
     outer = subprocess.Popen(
-        inner("zero", "sh", "-c", "echo $THENCE_RELAY > part; mv part relay; exec sleep 20"), cwd=tmp_path
+        inner("zero", "sh", "-c", "echo $THENCE_RELAY > part; mv part relay; exec sleep 20"),
+        cwd=tmp_path,
     )
     wait_for(tmp_path / "relay")
     time.sleep(0.2)
