@@ -49,6 +49,22 @@ def rand():
 """,
 }
 
+# A fork of it may ask for the state only after it has used the generator itself.
+LOCKED = """
+import os
+_free = {os.getpid()}
+_asked, _seeded = get_rng_state, manual_seed
+
+def get_rng_state():
+    if os.getpid() not in _free:
+        open("asked", "w").close()
+    return _asked()
+
+def manual_seed(seed):
+    _seeded(seed)
+    _free.add(os.getpid())
+"""
+
 
 def observed(at: Workshop, run: RunDetail) -> list[Observed]:
     digest = seal_of(run).observed
@@ -173,6 +189,27 @@ def test_workers_draw_too(workshop: Workshop) -> None:
     ]
 
 
+def test_python_gives_the_generator_of_its_library_entropy_in_forks(workshop: Workshop) -> None:
+    run = script(
+        workshop,
+        """\
+        import os, random, sys
+        random.seed(3)
+        for draws in (False, True):
+            if os.fork() == 0:
+                if draws:
+                    random.random()
+                sys.exit()
+            os.wait()
+        """,
+    )
+    found = [one for one in observed(workshop, run) if isinstance(one, Randomness)]
+    assert [(one.seeded, one.used) for one in found] == [(False, True), (True, False)]
+    assert seedless(run) == [
+        "Python's generator was used without a seed: results will differ (script.py:6)"
+    ]
+
+
 def test_torch(workshop: Workshop) -> None:
     for path, text in TORCH.items():
         workshop.write(path, text)
@@ -183,6 +220,34 @@ def test_torch(workshop: Workshop) -> None:
     assert seedless(unseeded) == [
         "torch's generator was used without a seed: results will differ (script.py:2)"
     ]
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_torch_is_not_asked_in_a_fork_that_does_not_use_it(workshop: Workshop, sensor: Any) -> None:
+    # Another thread of the parent may have held its lock, which nobody gives back there.
+    for path, text in TORCH.items():
+        workshop.write(path, text)
+    workshop.write("torch/random.py", TORCH["torch/random.py"] + LOCKED)
+    run = script(
+        workshop,
+        """\
+        import os, sys, torch
+        torch.manual_seed(3)
+        for seed in (None, 4):
+            child = os.fork()
+            if child == 0:
+                if seed is not None:
+                    torch.manual_seed(seed)
+                torch.rand()
+                sys.exit()
+            assert os.waitpid(child, 0)[1] == 0
+        """,
+        sensor=sensor,
+    )
+    assert not (workshop.root / "asked").exists()
+    every = [one for one in observed(workshop, run) if isinstance(one, Randomness)]
+    found = [one for one in every if one.library == "torch"]
+    assert [(one.seed, one.used) for one in found] == [("3", None), ("4", True), ("3", False)]
 
 
 def test_a_run_within_a_program(workshop: Workshop) -> None:

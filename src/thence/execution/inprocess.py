@@ -13,6 +13,7 @@ from thence.execution import audit
 from thence.execution.events import CREATED, Action, FileEvent, OnEvent
 from thence.execution.hearing import Observer, Tally
 from thence.execution.inside import child, notes
+from thence.execution.inside.identity import image
 from thence.execution.inside.natives import Natives
 from thence.execution.inside.observation import Observation, start_parts
 from thence.execution.noting import Listener, OnNote
@@ -144,7 +145,7 @@ class InProcess:
                 self._notes.tell(kind, fields)
             return
         with self._lock:
-            self._on_note({"kind": kind, "pid": self._pid, **fields})
+            self._on_note({"kind": kind, "pid": self._pid, "image": image(), **fields})
 
     def emit(self, action: str, path: str, target: str, pid: int, detail: str) -> None:
         """What the hook calls."""
@@ -227,7 +228,6 @@ class _Hook:
             self._observation = Observation(self.watcher, self._tell, {})
             Natives(self.watcher, self._observation.imports)
             start_parts(self._observation)
-            sys.addaudithook(self._observation.hook)
 
     def began(self) -> None:
         """A run has begun in this process."""

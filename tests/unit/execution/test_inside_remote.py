@@ -4,6 +4,7 @@ import datetime
 import decimal
 import hashlib
 import marshal
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,22 @@ def test_a_body_that_was_not_read_whole_leaves_nothing(tmp_path: Path) -> None:
     del body
     assert not (tmp_path / "kept").exists()
     assert told == []
+
+
+def test_a_fork_leaves_the_body_of_its_parent_alone(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    body = _body(told, str(tmp_path / "kept"))
+    body.feed(b"one ")
+    child = os.fork()
+    if child == 0:
+        body.feed(b"other ")
+        body.end()
+        os._exit(len(told))
+    assert os.waitpid(child, 0)[1] == 0
+    body.feed(b"two")
+    body.end()
+    assert (tmp_path / "kept").read_bytes() == b"one two"
+    assert [one["size"] for one in told] == [7]
 
 
 def test_rows_have_one_form() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from thence.execution.capture.drawing import Source
+from thence.execution.capture.fields import Program, program_of
 from thence.execution.inside.chance import KIND, SOURCES
 from thence.model.observed import Randomness
 
@@ -44,7 +45,7 @@ def read_chance(notes: Iterable[Mapping[str, Any]], root: Path) -> Found:
         root: What paths are made relative to.
     """
     heard = list(notes)
-    reader = _Reader(root, {_pid(note): note for note in heard if note["kind"] == SOURCES})
+    reader = _Reader(root, {program_of(note): note for note in heard if note["kind"] == SOURCES})
     for note in heard:
         if note["kind"] == KIND:
             reader.read(note)
@@ -53,12 +54,8 @@ def read_chance(notes: Iterable[Mapping[str, Any]], root: Path) -> Found:
     return Found(reader.observed[:_LIMIT], list(dict.fromkeys(reader.problems)))
 
 
-def _pid(note: Mapping[str, Any]) -> int:
-    return int(note.get("pid", 0))
-
-
 class _Reader:
-    def __init__(self, root: Path, sources: Mapping[int, Mapping[str, Any]]) -> None:
+    def __init__(self, root: Path, sources: Mapping[Program, Mapping[str, Any]]) -> None:
         self.observed: list[Randomness] = []
         self.problems: list[str] = []
         self._root = root
@@ -80,7 +77,7 @@ class _Reader:
             if note.get("late") and self._seeds(library, note):
                 seeded = None
         one = Randomness(
-            pid=_pid(note),
+            pid=program_of(note)[0],
             library=library,
             seeded=seeded,
             seed=note.get("seed"),
@@ -109,7 +106,10 @@ class _Reader:
         return None
 
     def _is_typed(self, note: Mapping[str, Any]) -> bool:
-        return note["library"] != "random" and bool(self._told.get(_pid(note), {}).get("prompt"))
+        return note["library"] != "random" and bool(self._of_program(note).get("prompt"))
+
+    def _of_program(self, note: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._told.get(program_of(note), {})
 
     def _draws(self, library: str, note: Mapping[str, Any]) -> tuple[str, int] | None:
         for path in self._paths(note):
@@ -122,13 +122,13 @@ class _Reader:
         return any(self._source(path, note).seeds(library) for path in self._paths(note))
 
     def _paths(self, note: Mapping[str, Any]) -> list[str]:
-        told = self._told.get(_pid(note), {})
+        told = self._of_program(note)
         typed = ["<string>"] if told.get("text") else []
         return [*typed, *(str(path) for path in told.get("files", ()))]
 
     def _source(self, path: str, note: Mapping[str, Any]) -> Source:
         if path == "<string>":
-            return Source(str(self._told.get(_pid(note), {}).get("text", "")))
+            return Source(str(self._of_program(note).get("text", "")))
         found = self._sources.get(path)
         if found is None:
             found = self._sources[path] = Source.read(Path(path))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from thence.errors import InvalidInput
+from thence.execution.capture.fields import Program, program_of, whole
 from thence.model.ids import Digest
 from thence.model.observed import Query
 
@@ -31,13 +32,13 @@ class FoundQueries(NamedTuple):
 
 def read_queries(notes: Iterable[Mapping[str, Any]]) -> FoundQueries:
     """Add up equal queries with equal results, over all processes."""
-    # Each process tells how often it asked until then.
-    counts: dict[Query, dict[Any, int]] = {}
+    # Each program tells how often it asked until then.
+    counts: dict[Query, dict[Program, int]] = {}
     peers: dict[str, None] = {}
     cut = 0
     for note in notes:
         if note["kind"] == "queries-cut":
-            cut += _whole(note.get("count")) or 0
+            cut += whole(note.get("count")) or 0
             continue
         query = _query(note)
         if query is None or "/.thence/" in query.database:
@@ -48,8 +49,8 @@ def read_queries(notes: Iterable[Mapping[str, Any]]) -> FoundQueries:
             cut += 1
             continue
         known = counts.setdefault(query, {})
-        pid = note.get("pid")
-        known[pid] = max(known.get(pid, 0), _whole(note.get("count")) or 1)
+        program = program_of(note)
+        known[program] = max(known.get(program, 0), whole(note.get("count")) or 1)
     problems = []
     if cut:
         problems.append(
@@ -73,10 +74,6 @@ def _query(note: Mapping[str, Any]) -> Query | None:
         via=str(note.get("via") or ""),
         statement=note["statement"],
         parameters=parameters if isinstance(parameters, str) else None,
-        rows=_whole(note.get("rows")),
+        rows=whole(note.get("rows")),
         digest=found,
     )
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from thence.errors import InvalidInput
+from thence.execution.capture.fields import Program, program_of, text, whole
 from thence.model.ids import Digest
 from thence.model.observed import RemoteRead
 from thence.store.failures import failures_of
@@ -19,7 +20,7 @@ KINDS = frozenset({"remote", "remote-body"})
 _BODIES = "bodies"
 _MOST = 10_000
 
-_Number = tuple[int, int]
+_Number = tuple[Program, int]
 
 
 class FoundRemote(NamedTuple):
@@ -67,7 +68,7 @@ def read_remote(notes: Iterable[Mapping[str, Any]], spool: Path) -> FoundRemote:
     answers: dict[_Number, _Answer] = {}
     order: list[_Answer] = []
     for note in notes:
-        number = (_whole(note.get("pid")) or 0, _whole(note.get("id")) or 0)
+        number = (program_of(note), whole(note.get("id")) or 0)
         if note["kind"] == "remote":
             if isinstance(note.get("url"), str):
                 answers[number] = _Answer(note)
@@ -134,10 +135,10 @@ class _Fold:
         given = note.get("headers")
         kept = isinstance(given, dict)
         headers = given if isinstance(given, dict) else {}
-        digest, size = _digest(body.get("digest")), _whole(body.get("size"))
+        digest, size = _digest(body.get("digest")), whole(body.get("size"))
         path = self._body(body.get("file")) if kept and digest is not None else None
         method = str(note.get("method") or "GET")
-        status = _whole(note.get("status"))
+        status = whole(note.get("status"))
         # Of what is not there, few programs read what the server says about it.
         has_no_body = method == "HEAD" or (status is not None and status >= 400)
         read = RemoteRead(
@@ -145,13 +146,13 @@ class _Fold:
             via=str(note.get("via") or ""),
             method=method,
             status=status,
-            etag=_text(note.get("etag")),
-            version=_text(note.get("version")),
-            size=size if size is not None else _whole(note.get("size")),
+            etag=text(note.get("etag")),
+            version=text(note.get("version")),
+            size=size if size is not None else whole(note.get("size")),
             digest=digest,
             kept=path is not None or (kept and has_no_body),
-            address=_text(note.get("address")),
-            part=_text(note.get("part")),
+            address=text(note.get("address")),
+            part=text(note.get("part")),
             headers={str(name): str(value) for name, value in headers.items()},
         )
         return read, path
@@ -187,14 +188,6 @@ def _changed(read: RemoteRead, **fields: Any) -> RemoteRead:
 
 def _same(a: RemoteRead, b: RemoteRead) -> bool:
     return _changed(a, count=1, headers={}) == _changed(b, count=1, headers={})
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _digest(value: Any) -> Digest | None:

@@ -40,7 +40,7 @@ class Body:
 
     def feed(self, data: Any) -> None:
         """More of it."""
-        if not self._done:
+        if not self._done and self._is_here():
             self._guard(self._feed, data)
 
     def _feed(self, data: Any) -> None:
@@ -62,7 +62,7 @@ class Body:
 
     def end(self) -> None:
         """That was all of it."""
-        if not self._done:
+        if not self._done and self._is_here():
             self._done = True
             told: list[str] = []
             self._guard(lambda _: told.append(self._finished()), None)
@@ -94,9 +94,12 @@ class Body:
             self._file = -1
             os.unlink(path)
 
+    def _is_here(self) -> bool:
+        """Whether this is no fork: the file is still written to by its parent."""
+        return self._pid == os.getpid()
+
     def __del__(self) -> None:
-        # Not in a fork: the file is still written to by its parent.
-        if self._file >= 0 and self._pid == os.getpid():
+        if self._file >= 0 and self._is_here():
             self._guard(lambda _: self._forget(), None)
 
 

@@ -41,24 +41,32 @@ def start(observation: Observation) -> None:
     when("sklearn.utils.validation", lambda one: chance.asks_for_shared(one, "check_random_state"))
     when("scipy._lib._util", lambda one: chance.asks_for_shared(one, "check_random_state"))
     when("pandas.core.common", lambda one: chance.asks_for_shared(one, "random_state"))
-    when("multiprocessing.util", chance.has_workers)
     observation.on_begin(chance.begin)
     observation.on_end(chance.end)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: quietly(chance.begin_fork))
+    observation.on_fork(chance.begin_fork)
 
 
 class _Shared:
-    """The one generator of a library that its functions draw from."""
+    """The one generator of a library that its functions draw from.
 
-    def __init__(self, library: str, state: Callable[[], Any]) -> None:
+    Args:
+        library: Which.
+        state: Tells its state.
+        is_locked: Whether it can be asked in a fork only after the fork has used it: before, a
+            thread of the parent that the fork does not have may hold its lock.
+    """
+
+    def __init__(self, library: str, state: Callable[[], Any], *, is_locked: bool) -> None:
         self.library = library
         self._state = state
+        self._is_locked = is_locked
         self.is_late = False
         self.begin()
 
     def begin(self) -> None:
-        self.start = self.base = self.digest()
+        self.start: str | None = self.digest()
+        # None: as a fork found it, which is not known.
+        self.base: str | None = self.start
         self.drawn = False
         self.drawn_before = False
         self.seeded = False
@@ -67,8 +75,8 @@ class _Shared:
         self.site: tuple[str, int] | None = None
 
     def begin_fork(self) -> None:
-        """Seeds hold in forks too."""
-        self.start = self.base = self.digest()
+        """Seeds hold in forks too, but for those of the standard library."""
+        self.start = self.base = None if self._is_locked else self.digest()
         self.drawn = False
 
     def digest(self) -> str:
@@ -77,7 +85,7 @@ class _Shared:
     def look(self) -> None:
         """Before a state is replaced: whether it was drawn from until now."""
         self.seeds += 1
-        if self.digest() != self.base:
+        if self.base is not None and self.digest() != self.base:
             self.drawn = True
             self.drawn_before = self.drawn_before or not self.seeded
 
@@ -90,8 +98,8 @@ class _Shared:
             self.site = frames.own() or self.site
 
     def fields(self) -> dict[str, Any]:
-        end = self.digest()
-        used = self.drawn or end != self.base
+        end = None if self.base is None else self.digest()
+        used = None if end is None else self.drawn or end != self.base
         return {
             "library": self.library,
             "seeded": self.seeded,
@@ -200,6 +208,8 @@ class Chance:
     def has_random(self, module: Any) -> None:
         """The module `random` is there."""
         shared = self._share("random", module._inst.getstate)  # noqa: SLF001
+        # Python gives it entropy in each fork; now that this is registered, we come after it.
+        self._observation.on_fork(self._shared["random"].begin)
         _wrap(module, "seed", lambda inner: _seeding(inner, shared))
         _wrap(module, "setstate", lambda inner: _restoring(inner, shared))
         made = self._make
@@ -278,30 +288,20 @@ class Chance:
 
     def has_torch(self, module: Any) -> None:
         """The package `torch` is there, whole."""
-        self._share("torch", lambda: _tensor(module.random.get_rng_state()))
+        self._share("torch", lambda: _tensor(module.random.get_rng_state()), is_locked=True)
 
     def _torch(self) -> _Shared | None:
         return self._shared.get("torch")
-
-    # Processes
-
-    def has_workers(self, module: Any) -> None:
-        """Workers that were forked end without a word: they are asked for one before."""
-        module.register_after_fork(
-            self, lambda chance: module.Finalize(None, chance.end_worker, exitpriority=-2000)
-        )
-
-    def end_worker(self) -> None:
-        """A worker ends."""
-        quietly(self.end)
 
     # How
 
     def _all(self) -> list[_Shared | _Made]:
         return [*self._shared.values(), *self._made.values()]
 
-    def _share(self, library: str, state: Any) -> Callable[[], _Shared | None]:
-        shared = self._shared[library] = _Shared(library, state)
+    def _share(
+        self, library: str, state: Any, *, is_locked: bool = False
+    ) -> Callable[[], _Shared | None]:
+        shared = self._shared[library] = _Shared(library, state, is_locked=is_locked)
         shared.is_late = self._pid == -1
         return lambda: shared
 

@@ -7,6 +7,7 @@ import sys
 
 from .addresses import s3_address, without_secrets
 from .bodies import Body
+from .identity import image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Fetches:
         self._keep = str(wanted.get("keep", ""))
         self._next = 0
         self.told: dict[str, None] = {}
+        observation.on_fork(self.told.clear)
 
     @property
     def listening(self) -> bool:
@@ -112,7 +114,7 @@ class Fetches:
             return None
         path = ""
         if "headers" in fields and method.upper() == "GET":
-            path = os.path.join(self._keep, f"{os.getpid()}-{fields['id']}")
+            path = os.path.join(self._keep, f"{image()}-{fields['id']}")
         return Body(fields["id"], self._observation.tell, self.guard, path)
 
     def _fields(

@@ -1,7 +1,7 @@
 """Notes: what a program is heard to do besides touching files, told to who observes it.
 
-The protocol: a note is a four-byte length and a JSON object `{"kind": …, "pid": …, …}`. Nobody
-answers; where nobody listens any more, notes are dropped and the program goes on.
+The protocol: a note is a four-byte length and a JSON object `{"kind": …, "pid": …, "image": …, …}`.
+Nobody answers; where nobody listens any more, notes are dropped and the program goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ try:
 except ImportError:
     from json.encoder import encode_basestring_ascii as _quoted
 
+from .identity import image
 from .wire import Wire
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ class Notes:
         pid = os.getpid()
         if pid != self._pid:
             self._reset()
-        note = {"kind": kind, "pid": pid, **fields}
+        note = {"kind": kind, "pid": pid, "image": image(), **fields}
         data = encode(note).encode("ascii")
         if len(data) <= _LONGEST:
             with self._lock:

@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 
-from . import child, imports, natives, notes
+from . import child, identity, imports, natives, notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,18 +38,15 @@ class Observation:
         self.plan = plan
         self.imports = imports.Imports()
         self._tell = tell
-        self._hooks: dict[str, list[Callable[[tuple[Any, ...]], None]]] = {}
         self._at_begin: list[Callable[[], None]] = []
         self._at_end: list[Callable[[], None]] = []
+        self.on_fork(identity.forget)
+        self.imports.when("multiprocessing.util", self._has_workers)
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Tell a note; never raises, and what it does itself is not observed."""
         if self.watcher.active or not self.plan.get("files", True):
             self.watcher.guarded(lambda _: self._tell(kind, fields), None)
-
-    def on_audit(self, event: str, function: Callable[[tuple[Any, ...]], None]) -> None:
-        """Call a function with the arguments of each such audit event (PEP 578)."""
-        self._hooks.setdefault(event, []).append(function)
 
     def on_begin(self, function: Callable[[], None]) -> None:
         """Call it when the run begins in this process: in one process there may be several."""
@@ -58,6 +55,15 @@ class Observation:
     def on_end(self, function: Callable[[], None]) -> None:
         """Call it when the run or this process ends, unless that ends without a word."""
         self._at_end.append(function)
+
+    def on_fork(self, function: Callable[[], None]) -> None:
+        """Call it in each fork of this process, after what was asked to be called there before.
+
+        What the parent knows is told by the parent. The function may wait for nothing: whoever
+        would answer, or hand back a lock, may be a thread that the fork does not have.
+        """
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=lambda: quietly(function))
 
     def began(self) -> None:
         """A run begins in this process."""
@@ -69,12 +75,11 @@ class Observation:
         for function in self._at_end:
             quietly(function)
 
-    def hook(self, event: str, args: tuple[Any, ...]) -> None:
-        """The audit hook of all parts."""
-        functions = self._hooks.get(event)
-        if functions is not None:
-            for function in functions:
-                self.watcher.guarded(function, args)
+    def _has_workers(self, module: Any) -> None:
+        """Workers of `multiprocessing` end without a word: they are asked for one before."""
+        module.register_after_fork(
+            self, lambda one: module.Finalize(None, one.ended, exitpriority=-2000)
+        )
 
 
 def quietly(function: Callable[[], Any]) -> None:
@@ -124,7 +129,6 @@ def _observe(folder: str) -> None:
     if watcher.active:
         natives.start(observation)
     start_parts(observation)
-    sys.addaudithook(observation.hook)
     observation.began()
     atexit.register(observation.ended)
     observation.tell(

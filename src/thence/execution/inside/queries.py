@@ -95,6 +95,11 @@ class Asked:
             self._rows.count += count or 0
             self.finish()
 
+    def drop(self) -> None:
+        """Somebody else tells of it."""
+        self._done = True
+        self._queries.open.pop(id(self), None)
+
     def finish(self) -> None:
         """Nothing more comes."""
         if not self._done:
@@ -124,6 +129,7 @@ class Queries:
         self.by_cursor: Any = weakref.WeakKeyDictionary()
         self.databases: Any = weakref.WeakKeyDictionary()
         observation.on_end(self.end)
+        observation.on_fork(self.begin_fork)
 
     @property
     def listening(self) -> bool:
@@ -210,6 +216,13 @@ class Queries:
     def _tell(self, key: tuple[Any, ...], count: int) -> None:
         names = ("database", "via", "statement", "parameters", "peer", "rows", "digest")
         self._observation.tell("query", **dict(zip(names, key)), count=count)  # noqa: B905
+
+    def begin_fork(self) -> None:
+        """What the parent asked, it tells itself; also what it is still fetching."""
+        for one in list(self.open.values()):
+            one.drop()
+        self._counts.clear()
+        self._cut = 0
 
     def end(self) -> None:
         """The run, or this process, ends."""
