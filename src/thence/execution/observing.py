@@ -9,8 +9,10 @@ from thence.execution import live
 from thence.execution.capture import cells, queries, remote
 from thence.execution.capture.arguments import read_arguments
 from thence.execution.capture.chance import KINDS, read_chance
+from thence.execution.capture.fields import whole
 from thence.execution.capture.probe import attempt
 from thence.execution.inside.arguments import KIND
+from thence.execution.inside.notes import DROPPED
 from thence.execution.noting import read_notes
 from thence.model.observed import Observed, PythonProcess
 from thence.model.records import Param
@@ -97,6 +99,16 @@ def _queries(notes: Iterable[Note], spool: Path) -> Heard:
     return Heard(found.queries, problems=found.problems, heard_of=found.peers)
 
 
+def _dropped(notes: Iterable[Note], spool: Path) -> Heard:
+    count = sum(whole(note.get("count")) or 0 for note in notes)
+    return Heard(
+        problems=[
+            f"{count} notes of what programs fetched, asked or drew were not taken: thence did not"
+            " hear them in time"
+        ]
+    )
+
+
 def _root(spool: Path) -> Path:
     """The project of a run."""
     return Path(_opened(spool)["root"])
@@ -114,6 +126,7 @@ _FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
     ("what databases were asked", queries.KINDS, _queries),
     ("the random generators", KINDS, _chance),
     ("the parsed arguments", frozenset({KIND}), _arguments),
+    ("the notes that were dropped", frozenset({DROPPED}), _dropped),
 )
 """Name for problems, kinds of notes, what to do with them; in the order of the record."""
 

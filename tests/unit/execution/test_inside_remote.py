@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from thence.execution.capture.queries import read_queries
 from thence.execution.capture.remote import file_names, read_remote, remote_plan
 from thence.execution.inside.addresses import key_of, peer_text, s3_address, without_secrets
 from thence.execution.inside.bodies import Body, Dechunked
+from thence.execution.inside.http import _Passing
 from thence.execution.inside.replay import INDEX, Replay
 from thence.execution.inside.rows import Rows, encoded
 
@@ -91,6 +93,27 @@ def test_a_body_that_was_not_read_whole_leaves_nothing(tmp_path: Path) -> None:
     del body
     assert not (tmp_path / "kept").exists()
     assert told == []
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (3,), (2, 2)])
+def test_programs_read_into_buffers_of_every_form(shape: tuple[int, ...]) -> None:
+    class File:
+        def readinto(self, buffer: Any) -> int:
+            return min(3, memoryview(buffer).nbytes)
+
+        readinto1 = readinto
+
+    class Response:
+        chunked, length = False, 10
+
+    told: list[dict[str, Any]] = []
+    body = _body(told)
+    passing = _Passing(File(), body, Response())
+    buffer = np.zeros(shape, dtype=np.float64)
+    assert passing.readinto(buffer) == min(3, buffer.nbytes)
+    assert passing.readinto1(buffer) == min(3, buffer.nbytes)
+    body.end()
+    assert told[0]["size"] == 2 * min(3, buffer.nbytes)
 
 
 def test_a_fork_leaves_the_body_of_its_parent_alone(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from thence.execution.capture.secrets import Redactor
-from thence.execution.inside.notes import NOTES, Notes, encode
+from thence.execution.inside.child import ANSWER, LATE, SOCKET, Channel, Watcher
+from thence.execution.inside.notes import DROPPED, NOTES, Notes, encode
 from thence.execution.launch import launch
 from thence.execution.noting import Listener, NoteBook, read_notes
 from thence.execution.observing import observe
@@ -130,6 +133,146 @@ def test_a_program_that_hangs_on_does_not_hold_up_the_end(heard: Heard) -> None:
     heard.listener.start()
     with heard.connect():
         heard.close()
+
+
+def within_a_while(function: Callable[[], None]) -> None:
+    """What never ends fails the test instead of stopping it."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it waits for ever"
+
+
+def test_a_recorder_that_stands_still_does_not_stop_a_program(heard: Heard) -> None:
+    notes = Notes(str(heard.folder), patience_s=0.05)
+    count = 40
+
+    def tell() -> None:
+        for number in range(count):
+            notes.tell("n", {"number": number, "text": "x" * 100_000})
+
+    within_a_while(tell)
+    heard.listener.start()
+    within_a_while(notes.finish)
+    within_a_while(lambda: notes.tell("after", {}))
+    heard.close()
+    taken = [note["number"] for note in heard.notes if note["kind"] == "n"]
+    assert taken == list(range(len(taken)))
+    assert 0 < len(taken) < count
+    (dropped,) = [note for note in heard.notes if note["kind"] == DROPPED]
+    assert dropped["count"] == count - len(taken)
+    assert heard.notes[-1]["kind"] == "after"
+    assert heard.listener.problems == ()
+
+
+def test_a_recorder_that_accepts_nobody_does_not_stop_a_program(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / NOTES))
+        server.listen(0)
+        crowd = []
+        while True:
+            one = socket.socket(socket.AF_UNIX)
+            crowd.append(one)
+            one.setblocking(False)
+            try:
+                one.connect(str(tmp_path / NOTES))
+            except BlockingIOError:
+                break
+        notes = Notes(str(tmp_path), patience_s=0.05)
+        within_a_while(lambda: notes.tell("a", {}))
+        for one in crowd:
+            one.close()
+
+
+def test_a_note_that_is_too_long_counts_as_dropped(heard: Heard) -> None:
+    heard.listener.start()
+    notes = Notes(str(heard.folder))
+    notes.tell("n", {"text": "x" * (1 << 20)})
+    notes.tell("after", {})
+    heard.close()
+    assert [(note["kind"], note.get("count")) for note in heard.notes] == [
+        (DROPPED, 1),
+        ("after", None),
+    ]
+
+
+def test_dropped_notes_are_a_problem_of_the_record(tmp_path: Path) -> None:
+    book = NoteBook(tmp_path, Redactor(b"key"))
+    for count in (2, 3):
+        book.add({"kind": DROPPED, "pid": 1, "count": count})
+    book.close()
+    assert observe(tmp_path).problems == (
+        "5 notes of what programs fetched, asked or drew were not taken: thence did not hear them"
+        " in time",
+    )
+
+
+def test_a_file_event_that_nobody_answers_does_not_stop_a_program_with_patience(
+    tmp_path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / SOCKET))
+        server.listen(1)
+        channel = Channel(str(tmp_path), patience_s=0.05)
+        within_a_while(lambda: channel.send("read", "/a", "", 1, ""))
+    assert b"read\0/a" in (tmp_path / LATE).read_bytes()
+
+
+def test_the_timeout_that_a_program_sets_for_its_sockets_is_not_for_ours(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / SOCKET))
+        server.listen(1)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                go_on.wait(30)
+                connection.send(ANSWER)
+
+        go_on = threading.Event()
+        answering = threading.Thread(target=answer)
+        answering.start()
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(1e-6)
+        try:
+            channel = Channel(str(tmp_path))
+            asking = threading.Thread(target=channel.send, args=("read", "/a", "", 1, ""))
+            asking.start()
+            asking.join(0.05)  # long enough for such a timeout
+            go_on.set()
+            asking.join(30)
+        finally:
+            socket.setdefaulttimeout(before)
+        answering.join(30)
+    assert not (tmp_path / LATE).exists()
+
+
+def test_ctrl_c_at_any_line_leaves_no_thread_deaf() -> None:
+    watcher = Watcher(lambda *_: None)
+    first, last = (watcher.guarded.__code__.co_firstlineno, 40)
+    for line in range(first, first + last):
+
+        def trace(frame: FrameType, event: str, _: Any, line: int = line) -> Any:
+            if frame.f_code is not watcher.guarded.__code__:
+                return None
+            if event == "line" and frame.f_lineno == line:
+                sys.settrace(None)
+                frame.f_trace = None
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            watcher.guarded(lambda _: None, None)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        heard: list[int] = []
+        watcher.guarded(heard.append, line)
+        assert heard == [line]
 
 
 def test_secrets_are_taken_out_before_anything_is_written(tmp_path: Path) -> None:

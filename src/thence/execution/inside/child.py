@@ -116,11 +116,15 @@ class Watcher:
         local = self._local
         if getattr(local, "busy", False):
             return
-        local.busy = True
+        # Ctrl-C may come at each line of this: after it this thread must not be deaf for good.
         try:
-            function(argument)
-        except Exception:  # noqa: S110
-            pass  # what is raised in an audit hook would stop the user's program
+            try:
+                local.busy = True
+                function(argument)
+            except Exception:  # noqa: S110
+                pass  # what is raised in an audit hook would stop the user's program
+            finally:
+                local.busy = False
         finally:
             local.busy = False
 
@@ -242,9 +246,9 @@ class Channel:
             return False
         try:
             if self._wire is None:
-                self._wire = Wire(os.path.join(self._folder, SOCKET))
-            self._wire.send(message)
-            if self._wire.receive() == ANSWER:
+                self._wire = Wire(os.path.join(self._folder, SOCKET), self._patience_s)
+            rest = self._wire.send(message, self._patience_s)
+            if not rest and self._wire.receive(self._patience_s) == ANSWER:
                 return True
         except (OSError, AttributeError):
             pass  # nobody answers; or it is a system without such sockets

@@ -158,13 +158,20 @@ class _Passing:
 
     def readinto(self, buffer: Any) -> Any:
         count = self._file.readinto(buffer)
-        self._seen(memoryview(buffer).cast("B")[: count or 0], count == 0 and len(buffer) > 0)
+        self._seen_in(buffer, count)
         return count
 
     def readinto1(self, buffer: Any) -> Any:
         count = self._file.readinto1(buffer)
-        self._seen(memoryview(buffer).cast("B")[: count or 0], count == 0 and len(buffer) > 0)
+        self._seen_in(buffer, count)
         return count
+
+    def _seen_in(self, buffer: Any, count: int | None) -> None:
+        try:
+            view = memoryview(buffer)
+            self._seen(view.cast("B")[: count or 0], count == 0 and view.nbytes > 0)
+        except Exception:  # noqa: S110
+            pass  # a buffer of another form, which the program may read into all the same
 
     def _seen(self, data: Any, is_end: bool) -> Any:
         try:

@@ -1,7 +1,9 @@
 """Notes: what a program is heard to do besides touching files, told to who observes it.
 
 The protocol: a note is a four-byte length and a JSON object `{"kind": …, "pid": …, "image": …, …}`.
-Nobody answers; where nobody listens any more, notes are dropped and the program goes on.
+Nobody answers; where nobody listens any more, notes are dropped and the program goes on. Where who
+listens does not take them in time, some are kept until it does, and how many more were dropped is
+told then.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
 
     Tell = Callable[[str, "dict[str, Any]"], None]
 
-__all__ = ["NOTES", "Notes", "encode"]
+__all__ = ["DROPPED", "NOTES", "Notes", "encode"]
 
 NOTES = "notes"
+DROPPED = "notes-dropped"
 _LONGEST = 1 << 20
+_PATIENCE_S = 10.0
+_PATIENCE_AT_END_S = 1.0
 
 
 class Notes:
@@ -36,10 +41,13 @@ class Notes:
 
     Args:
         folder: In which the socket is.
+        patience_s: How long a program waits until a note is taken. When one was not, the next ones
+            are not waited for, until one is taken again.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, patience_s: float = _PATIENCE_S) -> None:
         self._path = os.path.join(folder, NOTES)
+        self._longest_s = patience_s
         self._pid = -1
         self._reset()
 
@@ -48,6 +56,9 @@ class Notes:
         self._lock = allocate_lock()
         self._wire: Wire | None = None
         self._lost = False
+        self._rest = b""
+        self._dropped = 0
+        self._patience_s = self._longest_s
         self._pid = os.getpid()
 
     def tell(self, kind: str, fields: dict[str, Any]) -> None:
@@ -55,19 +66,42 @@ class Notes:
         pid = os.getpid()
         if pid != self._pid:
             self._reset()
-        note = {"kind": kind, "pid": pid, "image": image(), **fields}
-        data = encode(note).encode("ascii")
-        if len(data) <= _LONGEST:
-            with self._lock:
-                self._send(len(data).to_bytes(4, "big") + data)
+        message = _message(kind, fields)
+        with self._lock:
+            self._try(lambda: self._add(message))
 
-    def _send(self, message: bytes) -> None:
+    def finish(self) -> None:
+        """The program ends: wait a moment for what was not taken until now."""
+        if os.getpid() == self._pid and (self._rest or self._dropped):
+            with self._lock:
+                self._patience_s = min(_PATIENCE_AT_END_S, self._longest_s)
+                self._try(self._flush)
+
+    def _add(self, message: bytes) -> None:
+        self._flush()
+        if len(self._rest) + len(message) > _LONGEST:
+            self._dropped += 1
+        else:
+            self._send(self._rest + message)
+
+    def _flush(self) -> None:
+        if self._rest:
+            self._send(self._rest)
+        if self._dropped and not self._rest:
+            self._send(_message(DROPPED, {"count": self._dropped}))
+            self._dropped = 0
+
+    def _send(self, data: bytes) -> None:
+        if self._wire is None:
+            self._wire = Wire(self._path, self._patience_s)
+        self._rest = self._wire.send(data, self._patience_s)
+        self._patience_s = 0.0 if self._rest else self._longest_s
+
+    def _try(self, function: Callable[[], None]) -> None:
         if self._lost:
             return
         try:
-            if self._wire is None:
-                self._wire = Wire(self._path)
-            self._wire.send(message)
+            function()
         except OSError:
             self._lose()
         except BaseException:
@@ -79,6 +113,11 @@ class Notes:
         self._lost = True
         if self._wire is not None:
             self._wire.close()
+
+
+def _message(kind: str, fields: dict[str, Any]) -> bytes:
+    data = encode({"kind": kind, "pid": os.getpid(), "image": image(), **fields}).encode("ascii")
+    return len(data).to_bytes(4, "big") + data
 
 
 def encode(value: Any) -> str:

@@ -125,10 +125,12 @@ def _observe(folder: str) -> None:
     else:
         watcher = child.Watcher(lambda *_: None, folder)
         watcher.active = False
-    observation = Observation(watcher, notes.Notes(folder).tell, plan)
+    told = notes.Notes(folder)
+    observation = Observation(watcher, told.tell, plan)
     if watcher.active:
         natives.start(observation)
     start_parts(observation)
+    observation.on_end(told.finish)
     observation.began()
     atexit.register(observation.ended)
     observation.tell(
