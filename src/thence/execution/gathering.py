@@ -78,6 +78,7 @@ def gather(
     *,
     stats: StatCache,
     content: Content | None,
+    cache: Path,
 ) -> Gathering:
     """Put everything that a run was made from into a vault.
 
@@ -90,12 +91,15 @@ def gather(
         writer: Where content goes; what it wrote is durable when that is flushed.
         stats: Is told of files that were read.
         content: Of the home, to look into what is there already; None where it cannot be reached.
+        cache: A folder for what is found out once of what stays the same.
 
     Raises:
         StorageError: The writer failed.
         Denied: The store may not be written to.
     """
-    return _Gatherer(opened, end, ledger, writer, stats=stats, content=content).gather()
+    return _Gatherer(
+        opened, end, ledger, writer, stats=stats, content=content, cache=cache
+    ).gather()
 
 
 class _Gatherer:
@@ -108,7 +112,9 @@ class _Gatherer:
         *,
         stats: StatCache,
         content: Content | None,
+        cache: Path,
     ) -> None:
+        self._cache = cache
         self._writer = writer
         self._stats = stats
         self._content = content
@@ -570,6 +576,7 @@ class _Gatherer:
                 {*ledger.environment, *ledger.libraries, *(str(s.path) for s in ledger.reads)},
                 ledger.executed,
                 variables=self._beginning.environment_variables,
+                cache=self._cache / "packages",
             ),
         )
         self._problems += [problem] if problem else []

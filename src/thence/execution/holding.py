@@ -158,7 +158,15 @@ def _hold(site: Site, opened: Opened, end: End, ledger: Ledger) -> None:
     spool = opened.spool
     try:
         with _vault_in(spool, create=True).writer() as writer:
-            gathered, _ = gather(opened, end, ledger, writer, stats=site.vault.stats, content=None)
+            gathered, _ = gather(
+                opened,
+                end,
+                ledger,
+                writer,
+                stats=site.vault.stats,
+                content=None,
+                cache=site.local / "cache",
+            )
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(site.local / "worktree.jsonl", spool.folder / "worktree.jsonl")
         spool.write_gathered(gathered)  # says that all the rest is there

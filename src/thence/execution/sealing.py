@@ -52,7 +52,15 @@ def seal(site: Site, opened: Opened, end: End, ledger: Ledger) -> RunSealed:
     """
     vault = site.vault
     with vault.writer() as writer:
-        gathering = gather(opened, end, ledger, writer, stats=vault.stats, content=vault.content)
+        gathering = gather(
+            opened,
+            end,
+            ledger,
+            writer,
+            stats=vault.stats,
+            content=vault.content,
+            cache=site.local / "cache",
+        )
         record = conclude(site, opened.beginning, gathering, writer)
     vault.stats.save()
     return record

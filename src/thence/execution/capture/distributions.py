@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from thence.execution.capture.installed import Installed, list_installed, record_digest
+from thence.execution.capture.known import KnownPackages, signature_of
 from thence.execution.capture.urls import without_credentials
 from thence.model.ids import Digest
 
@@ -102,6 +103,7 @@ def find_distributions(
     kept_limit_bytes: int = DEFAULT_KEPT_LIMIT_BYTES,
     check_budget_s: float = DEFAULT_CHECK_BUDGET_S,
     clock: Callable[[], float] = time.monotonic,
+    known: KnownPackages | None = None,
 ) -> Found:
     """Which distributions a run used.
 
@@ -115,12 +117,14 @@ def find_distributions(
         kept_limit_bytes: Files of one local distribution beyond this are not kept.
         check_budget_s: Time for comparing used files with their recorded hashes.
         clock: Seconds, for the budget.
+        known: What was found out before; is added to.
     """
+    known = known or KnownPackages()
     by_site, elsewhere = _split_by_site(opened, sites)
     installed = [item for site in by_site for item in list_installed(site)]
     uses: dict[Installed, set[str]] = {}
     for site, relative in by_site.items():
-        uses.update(_match(relative, [item for item in installed if item.site == site]))
+        uses.update(_match(relative, [item for item in installed if item.site == site], known))
     described: set[Installed] = set()
     import_roots: set[str] = set()
     for item in installed:
@@ -141,9 +145,9 @@ def find_distributions(
     kept: list[KeptFile] = []
     for item in members:
         kept += _kept_files(item, uses.get(item, set()), elsewhere, kept_limit_bytes, problems)
-    kept += _patched_files(uses, clock() + check_budget_s, clock, problems)
+    kept += _patched_files(uses, clock() + check_budget_s, clock, problems, known)
     return Found(
-        tuple(_describe(item, used=item in uses) for item in members),
+        tuple(_describe(item, known, used=item in uses) for item in members),
         tuple(sorted({f"{item.name}=={item.version}" for item in installed})),
         tuple(kept),
         tuple(sorted(import_roots)),
@@ -191,7 +195,9 @@ def _source_of(path: str) -> str:
     return f"{parent}/{stem}.py" if parent else f"{stem}.py"
 
 
-def _match(relative: set[str], installed: list[Installed]) -> dict[Installed, set[str]]:
+def _match(
+    relative: set[str], installed: list[Installed], known: KnownPackages
+) -> dict[Installed, set[str]]:
     wanted = {
         path
         for path in relative
@@ -204,7 +210,14 @@ def _match(relative: set[str], installed: list[Installed]) -> dict[Installed, se
         return {}
     uses: dict[Installed, set[str]] = {}
     rest = set(wanted)
+    firsts = {path.partition("/")[0] for path in wanted}
     for item in installed:
+        # Of most that is installed no file was opened, which is known without reading RECORD.
+        facts = known.distribution(item.place)
+        if facts is not None and facts.tops is None:
+            facts.tops = frozenset(path.partition("/")[0] for path in item.record_paths())
+        if facts is not None and facts.tops is not None and firsts.isdisjoint(facts.tops):
+            continue
         if item.record_text:
             own = wanted.intersection(item.record_paths())
             if own:
@@ -212,7 +225,8 @@ def _match(relative: set[str], installed: list[Installed]) -> dict[Installed, se
                 rest -= own
     if rest:
         for item in installed:
-            if not item.record_text:
+            facts = known.distribution(item.place)
+            if facts is None or not facts.tops:
                 own = {path for path in rest if _top(path) in item.top_levels}
                 if own:
                     uses[item] = own
@@ -271,8 +285,14 @@ def _close(
 # --- where they came from ------------------------------------------------------------------------
 
 
-def _describe(item: Installed, *, used: bool) -> Distribution:
+def _describe(item: Installed, known: KnownPackages, *, used: bool) -> Distribution:
     source, url = _source(item)
+    facts = known.distribution(item.place)
+    digest = (
+        Digest.parse(facts.digest) if facts is not None and facts.digest else record_digest(item)
+    )
+    if facts is not None and digest is not None:
+        facts.digest = str(digest)
     return Distribution(
         name=item.name,
         version=item.version,
@@ -282,7 +302,7 @@ def _describe(item: Installed, *, used: bool) -> Distribution:
         url=url,
         installer=item.installer,
         tags=item.tags(),
-        record=record_digest(item),
+        record=digest,
     )
 
 
@@ -393,6 +413,7 @@ def _patched_files(
     deadline: float,
     clock: Callable[[], float],
     problems: list[str],
+    known: KnownPackages,
 ) -> list[KeptFile]:
     """Used source files whose bytes are not those of their wheel any more: edited by hand."""
     patched: list[KeptFile] = []
@@ -400,14 +421,19 @@ def _patched_files(
     for item, files in uses.items():
         if _source(item)[0] in {"local", "editable"}:
             continue
-        for place in sorted(files):
+        facts = known.distribution(item.place)
+        genuine = {} if facts is None else facts.genuine
+        for place in sorted(place for place in files if place.endswith(".py")):
+            path = f"{item.site}/{place}"
+            before = signature_of(path)
+            if before is not None and genuine.get(place) == before:
+                continue
             algorithm, _, wanted = item.record.get(place, "").partition("=")
-            if not place.endswith(".py") or algorithm != "sha256":
+            if algorithm != "sha256":
                 continue
             if clock() > deadline:
                 unchecked += 1
                 continue
-            path = os.path.join(item.site, place)
             try:
                 data = Path(path).read_bytes()
             except OSError:
@@ -417,6 +443,8 @@ def _patched_files(
                 patched.append(
                     KeptFile(path=path, place=place, package=item.name, reason="patched")
                 )
+            elif before is not None and known.is_settled(before):
+                genuine[place] = before
     if unchecked:
         problems.append(f"{unchecked} used package files were not compared with their hashes")
     return patched

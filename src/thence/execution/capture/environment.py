@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +15,7 @@ from thence.execution.capture.distributions import (
     marker_environment,
 )
 from thence.execution.capture.interpreters import Interpreter, find_interpreters
+from thence.execution.capture.known import KnownPackages
 from thence.execution.capture.probe import attempt
 from thence.execution.capture.system import System, capture_system
 
@@ -61,6 +63,7 @@ def capture_environment(
     *,
     python: str | None = None,
     variables: Mapping[str, str] | None = None,
+    cache: Path | None = None,
 ) -> Environment:
     """Describe the environment of a run from what it opened and executed.
 
@@ -71,12 +74,14 @@ def capture_environment(
         executed: Absolute paths of the programs that it started, in order.
         python: An interpreter that ran for certain (of this process, or of a notebook kernel).
         variables: The environment variables of the run, with their values.
+        cache: A file with what earlier runs found out of packages, which makes it faster.
     """
     # Old file systems hold names that are not UTF-8; no record can hold them.
     files = {path for path in opened if _is_text(path)}
     programs = [*([python] if python else []), *(path for path in executed if _is_text(path))]
     values = dict(variables or {})
     problems: list[str] = []
+    known = KnownPackages(cache)
 
     interpreters, problem = attempt(
         "the Python interpreter", lambda: find_interpreters(files, programs)
@@ -97,12 +102,13 @@ def capture_environment(
                     implementation=first.implementation if first else "cpython",
                 ),
                 sites=search_path,
+                known=known,
             ),
         )
         problems += [problem] if problem else []
 
     system, problem = attempt(
-        "the operating system", lambda: capture_system(files, programs, values)
+        "the operating system", lambda: capture_system(files, programs, values, known)
     )
     problems += [problem] if problem else []
     conda, problem = (
@@ -111,6 +117,7 @@ def capture_environment(
         else (None, None)
     )
     problems += [problem] if problem else []
+    known.save()
     return Environment(
         interpreters=tuple(interpreters),
         distributions=found.distributions if found else (),

@@ -63,6 +63,11 @@ class Installed:
         self.name: str = canonicalize_name(name)
         self.version = version
 
+    @property
+    def place(self) -> str:
+        """The path of the folder with what is known of it."""
+        return f"{self.site}/{self.folder}"
+
     def __repr__(self) -> str:
         return f"Installed({self.name}=={self.version})"
 

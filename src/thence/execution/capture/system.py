@@ -11,10 +11,13 @@ from pathlib import Path
 import msgspec
 
 from thence.execution.capture.container import Container, find_container
+from thence.execution.capture.known import KnownPackages
 
 __all__ = ["System", "SystemPackage", "capture_system", "find_packages"]
 
 _TIMEOUT_S = 10.0
+_DPKG_LISTS = "/var/lib/dpkg/info"
+_DPKG_STATE = "/var/lib/dpkg/status"
 _LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
 _BLAS = re.compile(r"lib(openblas|mkl_rt|mkl_core|blis|flexiblas|cublas|scipy_openblas|atlas)")
 _CUDA = re.compile(r"lib(cuda|cudart|cudnn|nccl|cublas|hipblas|amdhip64)[._-]")
@@ -84,7 +87,10 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def capture_system(
-    opened: Iterable[str], executed: Iterable[str], variables: Mapping[str, str]
+    opened: Iterable[str],
+    executed: Iterable[str],
+    variables: Mapping[str, str],
+    known: KnownPackages | None = None,
 ) -> System:
     """The operating system, and its packages that the run loaded something of.
 
@@ -92,6 +98,7 @@ def capture_system(
         opened: Absolute paths of the files that the run opened.
         executed: Absolute paths of the programs that it started.
         variables: The environment variables of the run.
+        known: What was found out before; is added to.
     """
     libraries = [p for p in opened if ".so" in p and _LIBRARY.search(p)]
     owned = [p for p in (*libraries, *executed) if p.startswith(("/lib", "/usr", "/bin", "/sbin"))]
@@ -99,7 +106,7 @@ def capture_system(
     return System(
         distribution=_distribution(),
         libc=" ".join(platform.libc_ver()).strip(),
-        packages=tuple(find_packages(p for p in owned if not p.startswith("/usr/local/"))),
+        packages=tuple(find_packages((p for p in owned if not p.startswith("/usr/local/")), known)),
         blas=tuple(sorted(name for name in names if _BLAS.match(name))),
         accelerators=(*sorted(name for name in names if _CUDA.match(name)), *_driver()),
         threads={k: variables[k] for k in sorted(variables) if _THREAD_VARIABLES.fullmatch(k)},
@@ -111,29 +118,45 @@ def capture_system(
     )
 
 
-def find_packages(paths: Iterable[str]) -> list[SystemPackage]:
+def find_packages(paths: Iterable[str], known: KnownPackages | None = None) -> list[SystemPackage]:
     """The packages that own these files, sorted by name; empty without dpkg and rpm."""
     wanted = set(paths)
     if not wanted:
         return []
-    if os.path.isdir("/var/lib/dpkg/info") and shutil.which("dpkg-query"):
-        return _dpkg(wanted)
+    if os.path.isdir(_DPKG_LISTS):
+        return _dpkg(wanted, {} if known is None else known.owners(_DPKG_STATE))
     if shutil.which("rpm"):
         return _rpm(wanted)
     return []
 
 
-def _dpkg(paths: set[str]) -> list[SystemPackage]:
+def _dpkg(paths: set[str], known: dict[str, list[tuple[str, str]]]) -> list[SystemPackage]:
+    # A link may lead to another file by now, as that of `update-alternatives`.
+    asked = {path: f"{path}\n{os.path.realpath(path)}" for path in paths}
+    new = {path for path, question in asked.items() if question not in known}
+    if new and shutil.which("dpkg-query"):
+        owners = _owners(new)
+        for path in new:
+            known[asked[path]] = owners.get(path, [])
+    found = {one for question in asked.values() for one in known.get(question, [])}
+    return [SystemPackage(name=name, version=version) for name, version in sorted(found)]
+
+
+def _owners(paths: set[str]) -> dict[str, list[tuple[str, str]]]:
+    """Names and versions of the packages that own each of these."""
     # `dpkg-query -S` takes 340-560 ms because it builds a tree of all files; looking for a few
     # paths in its plain lists takes a tenth. One dpkg-query then tells the versions.
-    spellings = {os.fsencode(name) for path in paths for name in _spellings(path)}
+    path_of: dict[bytes, set[str]] = {}
+    for path in paths:
+        for name in _spellings(path):
+            path_of.setdefault(os.fsencode(name), set()).add(path)
     wanted = re.compile(
-        rb"^(?:" + b"|".join(map(re.escape, sorted(spellings))) + rb")$", re.MULTILINE
+        rb"^(?:" + b"|".join(map(re.escape, sorted(path_of))) + rb")$", re.MULTILINE
     )
-    stems = sorted({os.path.basename(name) for name in spellings})
-    folders = sorted({os.path.dirname(name) + b"/" for name in spellings})
-    owners = []
-    with os.scandir("/var/lib/dpkg/info") as entries:
+    stems = sorted({os.path.basename(name) for name in path_of})
+    folders = sorted({os.path.dirname(name) + b"/" for name in path_of})
+    owned: dict[str, set[str]] = {}
+    with os.scandir(_DPKG_LISTS) as entries:
         lists = [entry.path for entry in entries if entry.name.endswith(".list")]
     for path in lists:
         try:
@@ -143,15 +166,19 @@ def _dpkg(paths: set[str]) -> list[SystemPackage]:
         # Most packages have nothing in these folders, which takes less to see.
         if not any(folder in data for folder in folders):
             continue
-        if any(stem in data for stem in stems) and wanted.search(data):
-            owners.append(os.path.basename(path).removesuffix(".list"))
-    if not owners:
-        return []
-    lines = _output(["dpkg-query", "-W", "-f", "${binary:Package} ${Version}\n", *sorted(owners)])
-    pairs = (line.split(" ", 1) for line in lines if " " in line)
-    return [
-        SystemPackage(name=name.split(":")[0], version=version.strip()) for name, version in pairs
-    ]
+        if any(stem in data for stem in stems) and (names := wanted.findall(data)):
+            package = os.path.basename(path).removesuffix(".list")
+            owned[package] = set().union(*(path_of[name] for name in names))
+    if not owned:
+        return {}
+    lines = _output(["dpkg-query", "-W", "-f", "${binary:Package} ${Version}\n", *sorted(owned)])
+    versions = dict(line.strip().split(" ", 1) for line in lines if " " in line.strip())
+    found: dict[str, list[tuple[str, str]]] = {}
+    for package, files in owned.items():
+        version = versions.get(package) or versions.get(package.split(":")[0], "")
+        for path in files if version else ():
+            found.setdefault(path, []).append((package.split(":")[0], version))
+    return found
 
 
 def _spellings(path: str) -> set[str]:
