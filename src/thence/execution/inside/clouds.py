@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 
+from . import wrapping
 from .addresses import key_of, scheme_of, without_secrets
 
 TYPE_CHECKING = False
@@ -41,6 +41,7 @@ _METHODS = ("open_input_file", "open_input_stream")
 _CLOUD = {"s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "hf", "http", "https"}
 _OF_TYPE = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}
 _FEW = 1000
+_PART = "remote"
 
 
 class Clouds:
@@ -56,23 +57,19 @@ class Clouds:
 
     def wrap(self, module: Any) -> None:
         """Wrap the functions of a module."""
+        library = module.__name__.partition(".")[0]
         for name in (*POLARS.get(module.__name__, ()), *ARROW.get(module.__name__, ())):
-            original = getattr(module, name, None)
-            if original is not None and not hasattr(original, "thence_cloud"):
-                made = self._reading(original, module.__name__.partition(".")[0])
-                # Workers of process pools are sent functions by name: this is where it is found.
-                made.__module__, made.__qualname__ = module.__name__, name
-                setattr(module, name, made)
+            wrapping.wrap(module, name, lambda inner: self._reading(inner, library), _PART)
 
     def wrap_filesystems(self, module: Any) -> None:
         """Wrap the file systems of `pyarrow.fs`, whose classes are closed."""
         for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem"):
             original = getattr(module, name, None)
-            if isinstance(original, type) and not hasattr(original, "thence_cloud"):
-                setattr(module, name, self._heir(original))
+            if isinstance(original, type) and not wrapping.is_wrapped(original, _PART):
+                body = {one: self._opening(getattr(original, one)) for one in _METHODS}
+                wrapping.put(module, name, wrapping.stand_in(original, body, _PART))
 
     def _reading(self, original: Any, library: str) -> Any:
-        @functools.wraps(original)
         def wrapper(*args: Any, **named: Any) -> Any:
             if getattr(self._inside, "busy", False) or not self._fetches.listening:
                 return original(*args, **named)
@@ -81,9 +78,8 @@ class Clouds:
                 return original(*args, **named)
             finally:
                 self._inside.busy = False
-                self._fetches.quietly(lambda: self._note(args, named, library))
+                wrapping.quietly(lambda: self._note(args, named, library))
 
-        wrapper.thence_cloud = True  # type: ignore[attr-defined]
         return wrapper
 
     def _note(self, args: tuple[Any, ...], named: dict[str, Any], library: str) -> None:
@@ -103,33 +99,13 @@ class Clouds:
             if without_secrets(address) not in self._fetches.told:
                 self._fetches.asked(address, library, peer=peer or _peer_of(system))
 
-    def _heir(self, original: type) -> type:
-        outer = self
+    def _opening(self, original: Any) -> Any:
+        def method(system: Any, path: Any, *args: Any, **named: Any) -> Any:
+            result = original(system, path, *args, **named)
+            wrapping.quietly(lambda: self._opened(system, path))
+            return result
 
-        class Kind(type):
-            # What the library makes by itself is of the original class, and is one of us.
-            def __instancecheck__(cls, instance: Any) -> bool:
-                return isinstance(instance, original)
-
-            def __subclasscheck__(cls, subclass: Any) -> bool:
-                return issubclass(subclass, original)
-
-        def opening(name: str) -> Any:
-            function = getattr(original, name)
-
-            @functools.wraps(function)
-            def method(self: Any, path: Any, *args: Any, **named: Any) -> Any:
-                result = function(self, path, *args, **named)
-                outer._fetches.quietly(lambda: outer._opened(self, path))
-                return result
-
-            return method
-
-        names = ("__module__", "__qualname__", "__doc__")
-        body: dict[str, Any] = {name: getattr(original, name, None) for name in names}
-        body.update({name: opening(name) for name in _METHODS})
-        body["thence_cloud"] = True
-        return Kind(original.__name__, (original,), body)
+        return wrapping.like(method, original, _PART)
 
     def _opened(self, system: Any, path: Any) -> None:
         for address in _addresses(path, system):

@@ -6,6 +6,7 @@ import functools
 import os
 
 from .addresses import peer_text, without_secrets
+from .wrapping import heir, quietly, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "wrap_sqlite",
 ]
 
+_PART = "queries"
 # Making rows of a table takes about a microsecond for each of its values.
 _MOST_CELLS = 2_000_000
 
@@ -110,7 +112,7 @@ def _called(function: Any, after: After) -> Any:
     @functools.wraps(function)
     def wrapper(self: Any, *args: Any, **named: Any) -> Any:
         result = function(self, *args, **named)
-        _quietly(lambda: after(self, args, named, result))
+        quietly(lambda: after(self, args, named, result))
         return result
 
     return wrapper
@@ -120,7 +122,7 @@ def _awaited(function: Any, after: After) -> Any:
     @functools.wraps(function)
     async def wrapper(self: Any, *args: Any, **named: Any) -> Any:
         result = await function(self, *args, **named)
-        _quietly(lambda: after(self, args, named, result))
+        quietly(lambda: after(self, args, named, result))
         return result
 
     return wrapper
@@ -137,7 +139,7 @@ def next_method(original: Any, queries: Queries) -> Any:
             row = function(self)
         except StopIteration:
             if asked is not None:
-                _quietly(asked.finish)
+                quietly(asked.finish)
             raise
         if asked is not None:
             try:  # noqa: SIM105 - this is done for each row
@@ -147,20 +149,6 @@ def next_method(original: Any, queries: Queries) -> Any:
         return row
 
     return wrapper
-
-
-def _quietly(function: Callable[[], Any]) -> None:
-    try:  # noqa: SIM105 - contextlib would have to be imported
-        function()
-    except Exception:  # noqa: S110
-        pass
-
-
-def _heir(original: Any, body: dict[str, Any]) -> Any:
-    """A subclass that looks like its parent."""
-    names = ("__module__", "__qualname__", "__doc__")
-    same = {name: getattr(original, name, None) for name in names}
-    return type(original)(original.__name__, (original,), {**same, **body})
 
 
 class _Heirs:
@@ -179,16 +167,13 @@ class _Heirs:
         if original not in self._known:
             methods = cursor_methods(original, self._queries, self._library, self._where)
             methods["__next__"] = next_method(original, self._queries)
-            self._known[original] = _heir(original, methods)
+            self._known[original] = heir(original, methods, _PART)
             self._known[self._known[original]] = self._known[original]
         return self._known[original]
 
 
 def wrap_sqlite(module: Any, queries: Queries) -> None:
     """Observe the connections that `sqlite3.connect` opens."""
-    connect = module.connect
-    if hasattr(connect, "thence_wrapper"):
-        return
 
     def where(cursor: Any) -> tuple[str, str]:
         return queries.databases.get(cursor.connection, "sqlite3"), ""
@@ -210,26 +195,25 @@ def wrap_sqlite(module: Any, queries: Queries) -> None:
             for name in ("execute", "executemany") if body else ():
                 if getattr(factory, name) is getattr(module.Connection, name):
                     body[name] = _shortcut(getattr(factory, name), name)
-            connections[factory] = _heir(factory, body)
+            connections[factory] = heir(factory, body, _PART)
         return connections[factory]
 
-    @functools.wraps(connect)
-    def wrapper(*args: Any, **named: Any) -> Any:
-        if not queries.listening:
-            return connect(*args, **named)
-        if len(args) > 5:
-            args = (*args[:5], of(args[5]), *args[6:])
-        else:
-            named["factory"] = of(named.get("factory", module.Connection))
-        made = connect(*args, **named)
-        _quietly(lambda: queries.databases.__setitem__(made, _path(args, named)))
-        return made
+    def connecting(connect: Any) -> Any:
+        def wrapper(*args: Any, **named: Any) -> Any:
+            if not queries.listening:
+                return connect(*args, **named)
+            if len(args) > 5:
+                args = (*args[:5], of(args[5]), *args[6:])
+            else:
+                named["factory"] = of(named.get("factory", module.Connection))
+            made = connect(*args, **named)
+            quietly(lambda: queries.databases.__setitem__(made, _path(args, named)))
+            return made
 
-    wrapper.thence_wrapper = True  # type: ignore[attr-defined]
-    # By name it is found here, and not in the compiled module: so pickle looks here.
-    wrapper.__module__ = "sqlite3"
-    module.connect = wrapper
-    module.dbapi2.connect = wrapper
+        return wrapper
+
+    wrap(module, "connect", connecting, _PART)
+    module.dbapi2.connect = module.connect
 
 
 def _shortcut(original: Any, name: str) -> Any:
@@ -313,10 +297,10 @@ def _next_awaited(original: Any, queries: Queries) -> Any:
             row = await function(self)
         except StopAsyncIteration:
             if asked is not None:
-                _quietly(asked.finish)
+                quietly(asked.finish)
             raise
         if asked is not None:
-            _quietly(lambda: asked.row(row))
+            quietly(lambda: asked.row(row))
         return row
 
     return wrapper
@@ -366,7 +350,7 @@ def wrap_psycopg2(module: Any, queries: Queries) -> None:
             named["cursor_factory"] = heirs.cursor(chosen)
         return extensions.connection.cursor(self, *args, **named)
 
-    plain = _heir(extensions.connection, {"cursor": cursor})
+    plain = heir(extensions.connection, {"cursor": cursor}, _PART)
 
     @functools.wraps(connect)
     def wrapper(*args: Any, **named: Any) -> Any:
@@ -401,7 +385,7 @@ def wrap_adbc_driver(module: Any, queries: Queries) -> None:
     @functools.wraps(connect)
     def wrapper(*args: Any, **named: Any) -> Any:
         made = connect(*args, **named)
-        _quietly(lambda: queries.databases.__setitem__(made, _of_driver(name, args, named)))
+        quietly(lambda: queries.databases.__setitem__(made, _of_driver(name, args, named)))
         return made
 
     module.connect = wrapper
@@ -429,7 +413,7 @@ def _framed(function: Any, queries: Queries) -> Any:
         result = function(self, *args, **named)
         asked = queries.by_cursor.get(self)
         if asked is not None:
-            _quietly(lambda: framed(asked, result))
+            quietly(lambda: framed(asked, result))
         return result
 
     return wrapper

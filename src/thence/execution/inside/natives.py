@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from . import wrapping
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NATIVES", "Natives", "start"]
 
+_PART = "files"
 _FOLDER_LIMIT = 20_000
 
 # Readers and writers that open files without Python's help: module -> (what, position of the path,
@@ -217,46 +220,41 @@ class Natives:
             try:
                 for parent in parents:
                     owner = getattr(owner, parent)
-                original = getattr(owner, leaf)
-                if not hasattr(original, "thence_wrapper"):
-                    made = self._around(owner, leaf, original, (position, keyword, how))
-                    _replace(owner, leaf, made)
+                self._put(owner, leaf, (position, keyword, how))
             except (AttributeError, TypeError):
                 continue  # another version of the library, or a type that is closed
 
-    def _around(self, owner: Any, leaf: str, original: Any, place: tuple[int, str, str]) -> Any:
-        position, keyword, how = place
-        if isinstance(original, type):
+    def _put(self, owner: Any, leaf: str, place: tuple[int, str, str]) -> None:
+        def around(inner: Any) -> Any:
+            return self._wrapper(inner, *place)
+
+        original = getattr(owner, leaf)
+        if isinstance(original, type) and not wrapping.is_wrapped(original, _PART):
+            position, keyword, how = place
             new = self._wrapper(original.__new__, position + 1, keyword, how)
+            body = {"__new__": wrapping.like(new, original.__new__, _PART, raw=new)}
             try:
                 # A compiled type opens its file in __new__ and lets nobody replace that.
-                return _stand_in(original, {"__new__": new})
-            except TypeError:  # it cannot have subclasses: it is called all the same
-                return self._wrapper(original, position, keyword, how)
-        raw: Any = _as_defined(owner, leaf) if isinstance(owner, type) else None
-        if isinstance(raw, classmethod) or type(raw).__name__ == "classmethod_descriptor":
-
-            def bound(cls: type, *args: Any, **named: Any) -> Any:
-                return raw.__get__(None, cls)(*args, **named)
-
-            _look_like(bound, original)
-            return classmethod(self._wrapper(bound, position + 1, keyword, how))
-        made = self._wrapper(original, position, keyword, how)
-        is_static = isinstance(raw, staticmethod) or (
-            type(raw).__name__ == "builtin_function_or_method"
-        )
-        return staticmethod(made) if is_static else made
+                made = wrapping.stand_in(original, body, _PART)
+            except TypeError:
+                pass  # it cannot have subclasses: it is called all the same
+            else:
+                wrapping.put(owner, leaf, made)
+                return
+        wrapping.wrap(owner, leaf, around, _PART)
 
     def _wrap_methods(self, module: Any) -> None:
         for name, methods in _METHODS[module.__name__].items():
             original = getattr(module, name)
-            body = {
-                method: self._wrapper(getattr(original, method), 1, keyword, how)
-                for method, keyword, how in methods
-                if hasattr(original, method)
-            }
-            if not hasattr(original, "thence_wrapper"):
-                _replace(module, name, _stand_in(original, body))
+            if wrapping.is_wrapped(original, _PART):
+                continue
+            body = {}
+            for method, keyword, how in methods:
+                inner = getattr(original, method, None)
+                if inner is not None:
+                    made = self._wrapper(inner, 1, keyword, how)
+                    body[method] = wrapping.like(made, inner, _PART)
+            wrapping.put(module, name, wrapping.stand_in(original, body, _PART))
 
     def _wrapper(self, original: Any, position: int, keyword: str, how: str) -> Any:
         def wrapper(*args: Any, **named: Any) -> Any:
@@ -272,8 +270,6 @@ class Natives:
                 if how == "folder":
                     self._watcher.guarded(lambda _: self._new_files(value, before), None)
 
-        _look_like(wrapper, original)
-        wrapper.thence_wrapper = True  # type: ignore[attr-defined]
         return wrapper
 
     def _before(self, value: Any, how: str, mode: Any) -> list[str]:
@@ -304,45 +300,6 @@ class Natives:
         for path in _expand(value):
             if path not in known:
                 self._watcher.tell("truncate", path, "", "created")
-
-
-def _look_like(wrapper: Any, original: Any) -> None:
-    import functools
-
-    functools.update_wrapper(wrapper, original)
-
-
-def _as_defined(owner: type, name: str) -> Any:
-    """What a class has under a name, not bound to it."""
-    return next((base.__dict__[name] for base in owner.__mro__ if name in base.__dict__), None)
-
-
-def _stand_in(original: type, body: dict[str, Any]) -> type:
-    """A subclass that passes for the type itself: what a library makes is an instance of both."""
-    kind = type(original)
-
-    def made_of(cls: Any, one: Any) -> bool:
-        return isinstance(one, original) if cls is made else kind.__instancecheck__(cls, one)
-
-    def is_below(cls: Any, other: Any) -> bool:
-        return issubclass(other, original) if cls is made else kind.__subclasscheck__(cls, other)
-
-    checks = {"__instancecheck__": made_of, "__subclasscheck__": is_below}
-    names = ("__module__", "__qualname__", "__doc__")
-    same = {name: getattr(original, name, None) for name in names}
-    body = {**same, "__slots__": (), "thence_wrapper": True, **body}
-    made: Any = type(kind.__name__, (kind,), checks)(original.__name__, (original,), body)
-    return made  # type: ignore[no-any-return]
-
-
-def _replace(owner: Any, leaf: str, made: Any) -> None:
-    """Put it in place, and let pickle find it there.
-
-    Where the original was defined it stays: compiled modules look for the layout of their types.
-    """
-    if not isinstance(owner, type):
-        made.__module__, made.__qualname__ = owner.__name__, leaf
-    setattr(owner, leaf, made)
 
 
 def _by_mode(mode: str) -> str:

@@ -8,6 +8,7 @@ import weakref
 from .addresses import is_secret_parameter
 from .fetches import via
 from .rows import Rows
+from .wrapping import quietly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Asked:
             self._queries.told(self._facts, rows, digest)
 
     def __del__(self) -> None:
-        self._queries.quietly(self.finish)  # Python itself may be ending
+        quietly(self.finish)  # Python itself may be ending
 
 
 class Queries:
@@ -147,14 +148,6 @@ class Queries:
         free: list[None] = []
         self.guard(free.append)
         return not free
-
-    @staticmethod
-    def quietly(function: Callable[[], Any]) -> None:
-        """Call a function that cannot fail."""
-        try:  # noqa: SIM105 - contextlib would have to be imported
-            function()
-        except Exception:  # noqa: S110
-            pass
 
     def asked(
         self,

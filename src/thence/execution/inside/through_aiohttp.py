@@ -7,6 +7,7 @@ from __future__ import annotations
 import weakref
 
 from .addresses import peer_text
+from .wrapping import quietly, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = ["wrap_connector", "wrap_parser", "wrap_response", "wrap_streams"]
 _compressed: dict[int, tuple[Any, _Raw]] = {}
 _COMPRESSED_AT_MOST = 256
 _EARLY_AT_MOST = 1 << 20
+_PART = "remote"
 # What holds the stream holds what is found by it.
 _passing: Any = weakref.WeakValueDictionary()
 
@@ -63,15 +65,14 @@ class _Raw:
 
 def wrap_response(module: Any, fetches: Fetches) -> None:
     """Observe answers, of the module `aiohttp.client_reqrep`."""
-    import functools
 
-    original = module.ClientResponse.start
+    def starting(inner: Any) -> Any:
+        async def start(self: Any, connection: Any) -> Any:
+            result = await inner(self, connection)
+            quietly(lambda: observe(self, connection))
+            return result
 
-    @functools.wraps(original)
-    async def start(self: Any, connection: Any) -> Any:
-        result = await original(self, connection)
-        fetches.quietly(lambda: observe(self, connection))
-        return result
+        return start
 
     def observe(response: Any, connection: Any) -> None:
         transport = connection.transport
@@ -96,89 +97,95 @@ def wrap_response(module: Any, fetches: Fetches) -> None:
                 response._thence_body = body
                 _passing[id(content)] = body
 
-    module.ClientResponse.start = start
+    wrap(module.ClientResponse, "start", starting, _PART)
 
 
 def wrap_parser(module: Any) -> None:
     """See compressed bodies as they were sent, of the module `aiohttp.http_parser`."""
-    import functools
 
-    buffer = module.DeflateBuffer
-    make, feed, end = buffer.__init__, buffer.feed_data, buffer.feed_eof
+    def making(inner: Any) -> Any:
+        def __init__(self: Any, out: Any, *args: Any, **named: Any) -> None:  # noqa: N807
+            inner(self, out, *args, **named)
+            quietly(lambda: expect(self, out))
 
-    @functools.wraps(make)
-    def __init__(self: Any, out: Any, *args: Any, **named: Any) -> None:  # noqa: N807
-        make(self, out, *args, **named)
+        return __init__
+
+    def expect(buffer: Any, out: Any) -> None:
         while len(_compressed) >= _COMPRESSED_AT_MOST:
             _compressed.pop(next(iter(_compressed)), None)
-        self._thence_raw = raw = _Raw()
+        buffer._thence_raw = raw = _Raw()
         _compressed[id(out)] = (out, raw)
 
-    @functools.wraps(feed)
-    def feed_data(self: Any, chunk: Any, *args: Any, **named: Any) -> Any:
-        raw = getattr(self, "_thence_raw", None)
-        if raw is not None and chunk:
-            raw.feed(bytes(chunk))
-        return feed(self, chunk, *args, **named)
+    def feeding(inner: Any) -> Any:
+        def feed_data(self: Any, chunk: Any, *args: Any, **named: Any) -> Any:
+            raw = getattr(self, "_thence_raw", None)
+            if raw is not None and chunk:
+                quietly(lambda: raw.feed(bytes(chunk)))
+            return inner(self, chunk, *args, **named)
 
-    @functools.wraps(end)
-    def feed_eof(self: Any, *args: Any, **named: Any) -> Any:
-        result = end(self, *args, **named)
-        raw = getattr(self, "_thence_raw", None)
-        if raw is not None:
-            raw.end()
-        return result
+        return feed_data
 
-    buffer.__init__ = __init__
-    buffer.feed_data = feed_data
-    buffer.feed_eof = feed_eof
+    def ending(inner: Any) -> Any:
+        def feed_eof(self: Any, *args: Any, **named: Any) -> Any:
+            result = inner(self, *args, **named)
+            raw = getattr(self, "_thence_raw", None)
+            if raw is not None:
+                quietly(raw.end)
+            return result
+
+        return feed_eof
+
+    wrap(module.DeflateBuffer, "__init__", making, _PART)
+    wrap(module.DeflateBuffer, "feed_data", feeding, _PART)
+    wrap(module.DeflateBuffer, "feed_eof", ending, _PART)
 
 
 def wrap_streams(module: Any) -> None:
     """See bodies as they are read, of the module `aiohttp.streams`."""
-    import functools
 
-    stream = module.StreamReader
-    take, end = stream._read_nowait_chunk, stream.feed_eof
+    def taking(inner: Any) -> Any:
+        def _read_nowait_chunk(self: Any, n: int) -> Any:
+            data = inner(self, n)
+            body = _passing.get(id(self))
+            if body is not None:
+                quietly(lambda: taken(self, body, data))
+            return data
 
-    @functools.wraps(take)
-    def _read_nowait_chunk(self: Any, n: int) -> Any:
-        data = take(self, n)
-        body = _passing.get(id(self))
-        if body is not None:
-            body.feed(data)
-            if self._eof and not self._buffer:
-                body.end()
-        return data
+        return _read_nowait_chunk
 
-    @functools.wraps(end)
-    def feed_eof(self: Any, *args: Any, **named: Any) -> Any:
-        result = end(self, *args, **named)
-        body = _passing.get(id(self))
-        if body is not None and not self._buffer:
+    def taken(stream: Any, body: Body, data: Any) -> None:
+        body.feed(data)
+        if stream._eof and not stream._buffer:
             body.end()
-        return result
 
-    stream._read_nowait_chunk = _read_nowait_chunk
-    stream.feed_eof = feed_eof
+    def ending(inner: Any) -> Any:
+        def feed_eof(self: Any, *args: Any, **named: Any) -> Any:
+            result = inner(self, *args, **named)
+            body = _passing.get(id(self))
+            if body is not None and not self._buffer:
+                quietly(body.end)
+            return result
+
+        return feed_eof
+
+    wrap(module.StreamReader, "_read_nowait_chunk", taking, _PART)
+    wrap(module.StreamReader, "feed_eof", ending, _PART)
 
 
 def wrap_connector(module: Any, replay: Replay) -> None:
     """Connect to what was kept, where that is asked for; of the module `aiohttp.connector`."""
-    import functools
 
-    if not replay.origins:
-        return
-    original = module.BaseConnector.connect
+    def connecting(inner: Any) -> Any:
+        async def connect(self: Any, req: Any, *args: Any, **named: Any) -> Any:
+            answer = replay.find(req.method, str(req.url), req.headers.get("range", ""))
+            if answer is None:
+                return await inner(self, req, *args, **named)
+            return await _connected(module, self, req, answer)
 
-    @functools.wraps(original)
-    async def connect(self: Any, req: Any, *args: Any, **named: Any) -> Any:
-        answer = replay.find(req.method, str(req.url), req.headers.get("range", ""))
-        if answer is None:
-            return await original(self, req, *args, **named)
-        return await _connected(module, self, req, answer)
+        return connect
 
-    module.BaseConnector.connect = connect
+    if replay.origins:
+        wrap(module.BaseConnector, "connect", connecting, _PART)
 
 
 async def _connected(module: Any, connector: Any, req: Any, answer: Answer) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
+from . import wrapping
 from .databases import framed
+from .wrapping import quietly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["wrap"]
 
+_PART = "queries"
 _FRAMES = (
     *("df", "fetchdf", "fetch_df", "to_df", "pl", "arrow", "fetch_arrow_table", "to_arrow_table"),
 )
@@ -27,26 +29,20 @@ _UNSEEN = (
 def wrap(module: Any, queries: Queries) -> None:
     """Observe its connections and relations; of the modules `_duckdb` and `duckdb`."""
     connection, relation = module.DuckDBPyConnection, module.DuckDBPyRelation
-    if not hasattr(connection.execute, "thence_query"):
-        _wrap_execute(connection, queries)
-        for owner in (connection, relation):
-            _wrap_fetches(owner, queries, is_lazy=owner is relation)
-    _wrap_connect(module, queries)
+    wrapping.wrap(connection, "execute", lambda inner: _executing(inner, queries), _PART)
+    for owner in (connection, relation):
+        for name in ("fetchone", "fetchmany", "fetchall", *_FRAMES, *_UNSEEN):
+            _wrap_fetch(owner, name, queries, is_lazy=owner is relation)
+    wrapping.wrap(module, "connect", lambda inner: _connecting(inner, queries), _PART)
 
 
-def _wrap_connect(module: Any, queries: Queries) -> None:
-    connect = getattr(module, "connect", None)
-    if connect is None or hasattr(connect, "thence_database"):
-        return
-
-    @functools.wraps(connect)
+def _connecting(connect: Any, queries: Queries) -> Any:
     def wrapper(*args: Any, **named: Any) -> Any:
         made = connect(*args, **named)
         queries.guard(lambda _: queries.databases.__setitem__(made, _path(args, named)))
         return made
 
-    wrapper.thence_database = True  # type: ignore[attr-defined]
-    module.connect = wrapper
+    return wrapper
 
 
 def _path(args: tuple[Any, ...], named: dict[str, Any]) -> str:
@@ -56,13 +52,10 @@ def _path(args: tuple[Any, ...], named: dict[str, Any]) -> str:
     return os.path.abspath(name) if name else ":memory:"
 
 
-def _wrap_execute(connection: Any, queries: Queries) -> None:
-    execute = connection.execute
-
-    @functools.wraps(execute)
+def _executing(execute: Any, queries: Queries) -> Any:
     def wrapper(self: Any, *args: Any, **named: Any) -> Any:
         result = execute(self, *args, **named)
-        queries.quietly(lambda: tell(self, args, named))
+        quietly(lambda: tell(self, args, named))
         return result
 
     def tell(self: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -71,8 +64,7 @@ def _wrap_execute(connection: Any, queries: Queries) -> None:
         if isinstance(statement, str):
             _ask(self, statement, given, queries)
 
-    wrapper.thence_query = True  # type: ignore[attr-defined]
-    connection.execute = wrapper
+    return wrapper
 
 
 def _ask(source: Any, statement: str, given: Any, queries: Queries) -> None:
@@ -82,19 +74,18 @@ def _ask(source: Any, statement: str, given: Any, queries: Queries) -> None:
     queries.asked(source, statement, given, library="duckdb", where=where)
 
 
-def _wrap_fetches(owner: Any, queries: Queries, *, is_lazy: bool) -> None:
-    for name in ("fetchone", "fetchmany", "fetchall", *_FRAMES, *_UNSEEN):
-        original = getattr(owner, name, None)
-        if original is not None:
-            setattr(owner, name, _fetching(original, name, queries, is_lazy=is_lazy))
+def _wrap_fetch(owner: Any, name: str, queries: Queries, *, is_lazy: bool) -> None:
+    def around(inner: Any) -> Any:
+        return _fetching(inner, name, queries, is_lazy=is_lazy)
+
+    wrapping.wrap(owner, name, around, _PART)
 
 
 def _fetching(original: Any, name: str, queries: Queries, *, is_lazy: bool) -> Any:
-    @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **named: Any) -> Any:
         result = original(self, *args, **named)
         if queries.listening and not queries.is_busy:
-            queries.quietly(lambda: tell(self, result))
+            quietly(lambda: tell(self, result))
         return result
 
     def tell(self: Any, result: Any) -> None:

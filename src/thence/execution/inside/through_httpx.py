@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .addresses import peer_text
+from .wrapping import quietly
+from .wrapping import wrap as wrap_function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,28 +16,30 @@ if TYPE_CHECKING:
 
 __all__ = ["wrap"]
 
+_PART = "remote"
+
 
 def wrap(module: Any, fetches: Fetches, replay: Replay) -> None:
     """Observe the transports of the module `httpx._transports.default`."""
-    import functools
-
     streams = _streams(module)
-    synchronous = module.HTTPTransport.handle_request
-    asynchronous = module.AsyncHTTPTransport.handle_async_request
 
-    @functools.wraps(synchronous)
-    def handle_request(self: Any, request: Any) -> Any:
-        kept = _kept(module, request, replay, streams[2])
-        response = synchronous(self, request) if kept is None else kept
-        fetches.quietly(lambda: observe(request, response, streams[0], kept is not None))
-        return response
+    def synchronous(inner: Any) -> Any:
+        def handle_request(self: Any, request: Any) -> Any:
+            kept = _kept(module, request, replay, streams[2])
+            response = inner(self, request) if kept is None else kept
+            quietly(lambda: observe(request, response, streams[0], kept is not None))
+            return response
 
-    @functools.wraps(asynchronous)
-    async def handle_async_request(self: Any, request: Any) -> Any:
-        kept = _kept(module, request, replay, streams[2])
-        response = await asynchronous(self, request) if kept is None else kept
-        fetches.quietly(lambda: observe(request, response, streams[1], kept is not None))
-        return response
+        return handle_request
+
+    def asynchronous(inner: Any) -> Any:
+        async def handle_async_request(self: Any, request: Any) -> Any:
+            kept = _kept(module, request, replay, streams[2])
+            response = await inner(self, request) if kept is None else kept
+            quietly(lambda: observe(request, response, streams[1], kept is not None))
+            return response
+
+        return handle_async_request
 
     def observe(request: Any, response: Any, stream: Any, is_kept: bool) -> None:
         body = fetches.answered(
@@ -50,8 +54,8 @@ def wrap(module: Any, fetches: Fetches, replay: Replay) -> None:
         if body is not None:
             response.stream = stream(response.stream, body)
 
-    module.HTTPTransport.handle_request = handle_request
-    module.AsyncHTTPTransport.handle_async_request = handle_async_request
+    wrap_function(module.HTTPTransport, "handle_request", synchronous, _PART)
+    wrap_function(module.AsyncHTTPTransport, "handle_async_request", asynchronous, _PART)
 
 
 def _peer(response: Any) -> str:
