@@ -8,7 +8,7 @@ import pytest
 from azurite import Azurite
 from thence.errors import AlreadyExists
 from thence.store.base import Store
-from thence.store.open import open_store
+from thence.store.open import connect, open_store
 from thence.testing.store import StoreContract
 
 _MIB = 1 << 20
@@ -29,7 +29,7 @@ class TestAzureStore(StoreContract):
 
     @pytest.fixture
     def store(self, azurite: Azurite, container: str) -> Store:
-        return open_store(azurite.url(container, "some/prefix"))
+        return connect(azurite.url(container, "some/prefix"))
 
     def url_for_processes(self, store: Store) -> str:
         return store.url
@@ -74,4 +74,4 @@ class TestAzureStoreInAWholeContainer(StoreContract):
 
     @pytest.fixture
     def store(self, azurite: Azurite, container: str) -> Store:
-        return open_store(azurite.url(container))
+        return connect(azurite.url(container))

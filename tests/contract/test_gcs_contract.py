@@ -6,7 +6,7 @@ import pytest
 
 from fake_gcs import FakeGcs
 from thence.store.base import Store
-from thence.store.open import open_store
+from thence.store.open import connect, open_store
 from thence.testing.store import StoreContract
 
 
@@ -17,7 +17,7 @@ class TestGcsStore(StoreContract):
     def store(self, fake_gcs: FakeGcs) -> Store:
         bucket = f"contract-{secrets.token_hex(6)}"
         fake_gcs.make_bucket(bucket)
-        return open_store(fake_gcs.url(bucket, "some/prefix"))
+        return connect(fake_gcs.url(bucket, "some/prefix"))
 
     def url_for_processes(self, store: Store) -> str:
         return store.url
@@ -50,4 +50,4 @@ class TestGcsStoreInAWholeBucket(StoreContract):
     def store(self, fake_gcs: FakeGcs) -> Store:
         bucket = f"contract-{secrets.token_hex(6)}"
         fake_gcs.make_bucket(bucket)
-        return open_store(fake_gcs.url(bucket))
+        return connect(fake_gcs.url(bucket))

@@ -163,8 +163,9 @@ def test_output_without_an_end_is_kept_as_far_as_it_went(workshop: Workshop) -> 
 
 
 def test_a_program_left_behind_is_named(workshop: Workshop) -> None:
-    workshop.write("late.sh", "sleep 1.5\n")
+    workshop.write("late.sh", "while [ ! -e go ]; do sleep 0.05; done\n")
     run = workshop.run("sh", "-c", "sh late.sh >/dev/null 2>&1 </dev/null & echo started > out.txt")
+    (workshop.root / "go").touch()
     assert run.status is RunStatus.FINISHED
     assert set(workshop.files(run, FileRole.OUTPUT)) == {"out.txt"}
     assert any("left running" in text for text in seal_of(run).sensor.not_seen)

@@ -174,10 +174,19 @@ def test_many_failures_in_a_row(sample: Sample, new_vault: NewVault) -> None:
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
-def test_ctrl_c(sample: Sample, new_vault: NewVault) -> None:
+def test_ctrl_c(sample: Sample, new_vault: NewVault, request: pytest.FixtureRequest) -> None:
     main = threading.main_thread().ident
     assert main is not None
+    came = threading.Event()
+
+    def interrupted(*_: object) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     for after in (1, 10, 25):
+        came.clear()
         store = MemoryStore()
         told = 0
 
@@ -187,7 +196,8 @@ def test_ctrl_c(sample: Sample, new_vault: NewVault) -> None:
             if told == after:  # noqa: B023 - used before the next turn
                 signal.pthread_kill(main, signal.SIGINT)
             if told >= after:  # noqa: B023
-                time.sleep(0.05)  # the transfer must not end before the signal comes
+                came.wait(60)
+                time.sleep(0.5)  # nor must it end before who was interrupted can stop it
 
         with pytest.raises(KeyboardInterrupt):
             transfer(new_vault(sample.store), new_vault(store), [sample.root], progress=progress)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,6 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+# Below those that Linux gives to connections (32768 and more; macOS: 49152).
+_PORTS = range(15_000, 32_000)
+_marks: list[socket.socket] = []
 
 
 def program(name: str) -> str | None:
@@ -22,28 +26,56 @@ def program(name: str) -> str | None:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of loopback for a server that this process starts; nobody else is given it."""
+    return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Several different ones."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Several different ones.
+
+    They stay this process's until it ends, among all tests that run at the same time. The system
+    gives none of them to a connection, which asks for a port at any moment: a server takes seconds
+    until it listens.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        if len(found) == count:
+            break
+        if _reserve(port):
+            found.append(port)
+    return found
+
+
+def _reserve(port: int) -> bool:
+    """Whether a port is free, and from now on ours."""
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if sys.platform == "linux":  # elsewhere there are no such names, which end with their process
+        try:
+            mark.bind(f"\0thence-tests-port-{port}")
+        except OSError:
+            mark.close()
+            return False
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            mark.close()
+            return False
+    _marks.append(mark)
+    return True
+
+
+@contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port of loopback where nobody listens, and nobody begins to."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def answers(port: int) -> bool:
     """Whether somebody accepts connections on a port of loopback."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False
 
@@ -55,7 +87,7 @@ def running(
     ready: Callable[[], bool],
     log: Path,
     env: Mapping[str, str] | None = None,
-    timeout_s: float = 90.0,
+    timeout_s: float = 200.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program that is ready to be used, in a process group of its own that is killed at the end.
 

@@ -29,7 +29,7 @@ import pytest
 
 from thence.errors import AlreadyExists, InvalidInput, NotFound
 from thence.store.base import ObjectInfo, Store
-from thence.store.open import open_store, probe
+from thence.store.open import connect, probe
 from thence.testing.machine import check_against_dictionary
 
 __all__ = ["StoreContract"]
@@ -60,7 +60,7 @@ class StoreContract:
     """
 
     many: ClassVar[int] = 2_000
-    opener: ClassVar[str] = "thence.store.open:open_store"
+    opener: ClassVar[str] = "thence.store.open:connect"
     examples: ClassVar[int] = 25
 
     @pytest.fixture
@@ -74,7 +74,7 @@ class StoreContract:
 
     def reopen(self, store: Store) -> Store:
         """The same store, opened again by its URL."""
-        return open_store(store.url)
+        return connect(store.url)
 
     def test_is_a_store(self, store: Store) -> None:
         """It has all methods, and a URL."""

@@ -14,6 +14,7 @@ import obstore.store
 import pytest
 
 from scripted import Answer, Asked, scripted
+from serving import deaf_port
 from thence.errors import AlreadyExists, Denied, InvalidInput, NotFound, StorageError, ThenceError
 from thence.store.base import Store
 from thence.store.bucket import BucketStore
@@ -239,11 +240,10 @@ def test_silence_ends_a_request(name: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_nobody_there(call: Callable[[Store], object]) -> None:
-    with scripted(lambda _: Answer()) as server:
-        pass
-    store = open_store(f"s3://bucket/p?endpoint={server.url}")
-    with pytest.raises(StorageError, match="Nobody listens") as caught:
-        call(store)
+    with deaf_port() as port:
+        store = open_store(f"s3://bucket/p?endpoint=http://127.0.0.1:{port}")
+        with pytest.raises(StorageError, match="Nobody listens") as caught:
+            call(store)
     # A wrong address should be told at once, and not after a minute of retries.
     assert not caught.value.transient
 
