@@ -92,6 +92,17 @@ SAID = {  # by the program, and by nothing else
     "sent query": chance("query", 28),
     "argument of a query": "py" + "pi-" + chance("pypi", 60),
 }
+LETTERS = string.ascii_lowercase
+HEARD = {  # from inside the program: no name and no shape beside most of them
+    "place of a query": "horse2" + chance("place", 9, LETTERS),
+    "literal of a query": "stable3" + chance("literal", 9, LETTERS),
+    "answer of OAuth": chance("oauth", 40),
+    "answer of a cloud": chance("imds", 60),
+    "place to go on": chance("location", 30, HEX),
+    "signed policy": "eyJ" + chance("policy", 60),
+    "key of a policy": chance("pair", 14, UPPER),
+    "word of a child": "battery4" + chance("child", 9, LETTERS),
+}
 NOTEBOOK = {
     "assigned": "sk-" + "proj-" + chance("openai", 40),
     "magic": "w" + chance("magic", 23),
@@ -106,7 +117,7 @@ PLANTED = {
     f"{place}: {name}": value
     for place, secrets in (
         ("argv", ARGV), ("environment", ENVIRONMENT), ("file", FILES), ("said", SAID),
-        ("notebook", NOTEBOOK), ("git", GIT),
+        ("heard", HEARD), ("notebook", NOTEBOOK), ("git", GIT),
     )
     for name, value in secrets.items()
 }  # fmt: skip
@@ -143,7 +154,7 @@ SOURCE = f'''
 
 The registry takes {FILES["docstring"]} for now.
 """
-import configparser, json, os, sqlite3, sys, threading, tomllib, urllib.request
+import configparser, json, os, sqlite3, subprocess, sys, threading, tomllib, urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 import yaml
 import thence
@@ -177,11 +188,17 @@ thence.log(db_password=said["logged password"],
            urls=["postgresql://ada:" + said["logged address"] + "@db/x"])
 thence.log(**{{f"look_{{name}}": value for name, value in looks.items()}})
 
+ANSWERS = {{
+    "/token": {{"access_token": said["answer of OAuth"], "expires_in": 3599}},
+    "/role": {{"Code": "Success", "Token": "t", "SecretAccessKey": said["answer of a cloud"]}},
+}}
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200)
+        self.send_response(302 if self.path == "/moved" else 200)
+        if self.path == "/moved":
+            self.send_header("Location", "/rows?n=4&jwt=" + said["place to go on"])
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(json.dumps(ANSWERS.get(self.path, "ok")).encode())
     def log_message(self, *_):
         pass
 
@@ -190,11 +207,23 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 address = f"http://127.0.0.1:{{server.server_port}}/rows?access_token={{said['sent query']}}&n=3"
 header = {{"Authorization": "Bearer " + said["sent header"]}}
 urllib.request.urlopen(urllib.request.Request(address, headers=header)).read()
+policy, pair = said["signed policy"], said["key of a policy"]
+signed = f"/rows?n=5&Policy={{policy}}&Signature=s&Key-Pair-Id={{pair}}"
+for path in ("/token", "/role", "/moved", signed):
+    urllib.request.urlopen(f"http://127.0.0.1:{{server.server_port}}{{path}}").read()
 server.shutdown()
 database = sqlite3.connect(":memory:")
-database.execute("create table t (a)")
-database.execute("insert into t values (?)", [said["argument of a query"]])
+database.execute("create table t (a, api_key)")
+database.execute("insert into t values (?, ?)", [said["argument of a query"], 1])
 database.execute("select * from t where a = ?", [said["argument of a query"]]).fetchall()
+database.execute(
+    f"select a from t where a <> ? and api_key = ? or api_key = '{{said['literal of a query']}}'",
+    ["the author", said["place of a query"]],
+).fetchall()
+parse = "import argparse; argparse.ArgumentParser().parse_known_args()"
+subprocess.run(
+    [sys.executable, "-c", parse, "--password", said["word of a child"], "-p", "8080"], check=True
+)
 
 with open("result.json", "w") as file:
     json.dump({{"key": os.environ["WANDB_API_KEY"], "argv": sys.argv[1:], "looks": looks}}, file)
@@ -263,7 +292,7 @@ def plant(workshop: Workshop, *, before: str = "", after: str = "") -> list[str]
     ]
 
 
-VARIABLES = {**ENVIRONMENT, "HIDDEN": json.dumps(SAID)[::-1]}
+VARIABLES = {**ENVIRONMENT, "HIDDEN": json.dumps({**SAID, **HEARD})[::-1]}
 
 
 def stored(workshop: Workshop) -> Iterator[tuple[str, bytes]]:
@@ -356,6 +385,7 @@ def report(workshop: Workshop, run: RunDetail | None = None) -> None:
 def check_withheld(workshop: Workshop, run: RunDetail) -> None:
     names = {one.name for one in seal_of(run).withheld}
     assert {"api-key", "WANDB_API_KEY", ".env", ".netrc", "credentials", "password"} <= names
+    assert {"api_key", "token", "role"} <= names  # what was asked, and what was answered
     page = workshop.thence("show", f"run:{run.run}")
     assert page.returncode == 0, page.stderr
     for name in ("withheld", "WANDB_API_KEY", "api-key", ".env"):
@@ -370,7 +400,7 @@ def test_there_are_forty_of_each() -> None:
 
 def test_forty_secrets_of_a_run_are_nowhere(workshop: Workshop) -> None:
     command = plant(workshop)
-    run = workshop.run(*command, variables=VARIABLES)
+    run = workshop.run(*command, variables=VARIABLES, keep_remote=True)
     assert run.status is RunStatus.FINISHED, workshop.read(seal_of(run).stderr)
     report(workshop, run)
     check_withheld(workshop, run)
@@ -394,7 +424,10 @@ def test_forty_secrets_of_a_run_in_a_script_are_nowhere(workshop: Workshop) -> N
     report(workshop, workshop.project.find_run("run:last"))
 
 
-RECORDER = "import sys\nfrom thence.project import Project\nProject.open().execute(sys.argv[1:])\n"
+RECORDER = (
+    "import sys\nfrom thence.project import Project\n"
+    "Project.open().execute(sys.argv[1:], keep_remote=True)\n"
+)
 
 
 @needs_kernel_sensor

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from thence.execution.capture.arguments import scrub_param
+from thence.execution.capture.query_secrets import scrub_query
 from thence.execution.capture.secret_names import names_a_secret
 from thence.execution.capture.secrets import Redactor
 from thence.execution.inside.arguments import KIND
 from thence.execution.inside.notes import NOTES
+from thence.execution.inside.queries import QUERY
 
 __all__ = ["Listener", "NoteBook", "OnNote", "read_notes"]
 
@@ -52,16 +54,23 @@ class NoteBook:
         Raises:
             OSError: The disk is full, or fails.
         """
-        where = str(note.get("origin", "")) if note.get("kind") == KIND else None
-        clean = {
-            key: self._clean(key, value)
-            if where is None or key != "values"
-            else self._clean_params(value, where)
-            for key, value in note.items()
-        }
+        if note.get("kind") == QUERY:
+            note = scrub_query(self._redactor, note)
+        if isinstance(withheld := note.get("withheld"), str):
+            self._redactor.note_file(self._redactor.scrub_text(withheld))
+        clean = {key: self._clean_field(note, key, value) for key, value in note.items()}
         data = json.dumps(clean, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             os.write(self._file, data)
+
+    def _clean_field(self, note: Mapping[str, Any], name: str, value: Any) -> Any:
+        if note.get("kind") == KIND:
+            if name == "values":
+                return self._clean_params(value, str(note.get("origin", "")))
+            if name in {"argv", "rest"} and isinstance(value, list):
+                # What follows `--password` is a secret by that.
+                return list(self._redactor.scrub_argv([str(one) for one in value]).argv)
+        return self._clean(name, value)
 
     def _clean(self, name: str, value: Any) -> Any:
         if isinstance(value, str):

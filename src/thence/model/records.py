@@ -275,7 +275,8 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
         value: Text, number, boolean, None or a list of these.
         origin: `argparse`, `click`, `fire`, `hydra` or `omegaconf` where these parsed it,
             `argparse default` and so on where nobody gave it; `argv` as thence read the command
-            line; `option` (given as --param), `log`, or the path of the file that it is in.
+            line; `notebook`, from its cell of parameters or put in their place; `option` (given as
+            --param), `log`, or the path of the file that it is in.
     """
 
     value: Any

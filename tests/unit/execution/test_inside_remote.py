@@ -2,7 +2,9 @@
 
 import datetime
 import decimal
+import gzip
 import hashlib
+import json
 import marshal
 import os
 from pathlib import Path
@@ -15,7 +17,13 @@ from hypothesis import strategies as st
 
 from thence.execution.capture.queries import read_queries
 from thence.execution.capture.remote import file_names, read_remote, remote_plan
-from thence.execution.inside.addresses import key_of, peer_text, s3_address, without_secrets
+from thence.execution.inside.addresses import (
+    key_of,
+    peer_text,
+    s3_address,
+    told_header,
+    without_secrets,
+)
 from thence.execution.inside.bodies import Body, Dechunked
 from thence.execution.inside.http import _Passing
 from thence.execution.inside.replay import INDEX, Replay
@@ -31,6 +39,18 @@ from thence.execution.inside.rows import Rows, encoded
         ("https://host/a?api_key=x", "https://host/a?api_key=<withheld>"),
         ("https://host/a@b?max_keys=5", "https://host/a@b?max_keys=5"),
         ("http://[::1]:80/a", "http://[::1]:80/a"),
+        ("https://host/a?jwt=x&sig=y", "https://host/a?jwt=<withheld>&sig=<withheld>"),
+        (
+            "https://host/a?Policy=x&Signature=y&Key-Pair-Id=z&Expires=1",
+            "https://host/a?Policy=<withheld>&Signature=<withheld>&Key-Pair-Id=<withheld>&Expires=1",
+        ),
+        ("https://host/a?policy=strict&pages=2", "https://host/a?policy=strict&pages=2"),
+        ("https://host/a?author=ada&code=utf-8", "https://host/a?author=ada&code=<withheld>"),
+        (
+            "https://host/a?X-Amz-Credential=x&X-Amz-Security-Token=y&X-Amz-Expires=60",
+            "https://host/a?X-Amz-Credential=<withheld>&X-Amz-Security-Token=<withheld>"
+            "&X-Amz-Expires=60",
+        ),
         ("s3://me:pw@bucket/key", "s3://bucket/key"),
     ],
 )
@@ -38,7 +58,20 @@ def test_addresses_lose_their_secrets(url: str, clean: str) -> None:
     assert without_secrets(url) == clean
 
 
+def test_headers_lose_the_secrets_of_addresses_in_them() -> None:
+    assert told_header("location", "/next?page=2&jwt=abc#top") == "/next?page=2&jwt=<withheld>"
+    links = '<https://h/a?page=2&sig=x>; rel="next", <https://h/a?page=9>; rel="last"'
+    assert told_header("link", links) == (
+        '<https://h/a?page=2&sig=<withheld>>; rel="next", <https://h/a?page=9>; rel="last"'
+    )
+    assert told_header("content-disposition", "attachment; filename=a?b=c#d") == (
+        "attachment; filename=a?b=c#d"
+    )
+
+
 def test_signed_addresses_of_the_same_are_the_same() -> None:
+    cut = "https://d.cloudfront.net/a?v=1&Policy=p&Signature=s&Key-Pair-Id=k"
+    assert key_of(cut) == key_of(without_secrets(cut)) == "https://d.cloudfront.net/a?v=1"
     first = "https://b.s3.amazonaws.com/k?X-Amz-Date=1&X-Amz-Signature=2&versionId=3"
     second = "https://b.s3.amazonaws.com/k?X-Amz-Date=4&X-Amz-Signature=5&versionId=3"
     assert key_of(first) == key_of(second) == "https://b.s3.amazonaws.com/k?versionId=3"
@@ -88,7 +121,7 @@ def test_chunks_are_put_together_wherever_they_are_cut(chunks: list[bytes], step
 def test_a_body_that_was_not_read_whole_leaves_nothing(tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
     body = _body(told, str(tmp_path / "kept"))
-    body.feed(b"some")
+    body.feed(b"some" * 20_000)
     assert (tmp_path / "kept").exists()
     del body
     assert not (tmp_path / "kept").exists()
@@ -119,7 +152,7 @@ def test_programs_read_into_buffers_of_every_form(shape: tuple[int, ...]) -> Non
 def test_a_fork_leaves_the_body_of_its_parent_alone(tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
     body = _body(told, str(tmp_path / "kept"))
-    body.feed(b"one ")
+    body.feed(b"one " * 20_000)
     child = os.fork()
     if child == 0:
         body.feed(b"other ")
@@ -128,8 +161,80 @@ def test_a_fork_leaves_the_body_of_its_parent_alone(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
     body.feed(b"two")
     body.end()
-    assert (tmp_path / "kept").read_bytes() == b"one two"
-    assert [one["size"] for one in told] == [7]
+    assert (tmp_path / "kept").read_bytes() == b"one " * 20_000 + b"two"
+    assert [one["size"] for one in told] == [80_003]
+
+
+SECRET = "q7Rm2Lk9" + "Zp4Wd8Xs1Vb6Nc3Tf5Gh"
+CREDENTIALS = {
+    "AWS": {"Code": "Success", "SecretAccessKey": SECRET, "Token": SECRET},
+    "OAuth": {"token_type": "Bearer", "access_token": SECRET, "expires_in": 3599},
+    "service account": {"private_key": "-----BEGIN PRIVATE KEY-----\\nabc"},
+}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(json.dumps(one).encode() for one in CREDENTIALS.values()),
+        *(gzip.compress(json.dumps(one, indent=1).encode()) for one in CREDENTIALS.values()),
+        f"<Credentials><SecretAccessKey>{SECRET}</SecretAccessKey></Credentials>".encode(),
+        f"scope=repo&access_token={SECRET}&token_type=bearer".encode(),
+    ],
+)
+def test_bodies_that_give_credentials_are_not_written(data: bytes, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    body = Body(
+        1,
+        lambda kind, **fields: told.append(fields),
+        lambda f, a: f(a),
+        str(tmp_path / "kept"),
+        "https://h/token",
+    )
+    for at in range(0, len(data), 20):
+        body.feed(data[at : at + 20])
+        assert not (tmp_path / "kept").exists()
+    body.end()
+    assert not (tmp_path / "kept").exists()
+    assert told == [{"id": 1, "size": len(data), "withheld": "https://h/token"}]
+
+
+def test_what_services_tell_machines_about_themselves_is_not_written(tmp_path: Path) -> None:
+    for host in ("169.254.169.254", "metadata.google.internal:80", "[fd00:ec2::254]"):
+        told: list[dict[str, Any]] = []
+        url = f"http://{host}/latest/anything"
+        body = Body(
+            1,
+            lambda kind, told=told, **fields: told.append(fields),
+            lambda f, a: f(a),
+            str(tmp_path / "kept"),
+            url,
+        )
+        body.feed(b"x" * 100_000)
+        body.end()
+        assert not (tmp_path / "kept").exists()
+        assert told == [{"id": 1, "size": 100_000, "withheld": url}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b'{"access_token": "<your token>", "max_tokens": 512}',
+        b'{"token": "Donaudampfschifffahrt", "tokens": ["a"], "key": "0123456789abcdef0"}',
+        b"a,access_token\n1,2\n",
+        b"x" * 200_000,
+    ],
+)
+@pytest.mark.parametrize("step", [7, 50_000])
+def test_other_bodies_are_kept(data: bytes, step: int, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    body = _body(told, str(tmp_path / "kept"))
+    for at in range(0, len(data), step):
+        body.feed(data[at : at + step])
+    body.end()
+    assert (tmp_path / "kept").read_bytes() == data
+    assert told[0]["digest"] == hashlib.sha256(data).hexdigest()
 
 
 def test_rows_have_one_form() -> None:

@@ -287,6 +287,17 @@ def test_secrets_are_taken_out_before_anything_is_written(tmp_path: Path) -> Non
     assert note["url"].startswith("https://a/<secret:")
 
 
+def test_what_follows_the_name_of_a_secret_is_taken_out_of_arguments(tmp_path: Path) -> None:
+    secret = "hunter2horse"
+    book = NoteBook(tmp_path, Redactor(b"key"))
+    words = ["train.py", "-p", "8080", "--password", secret, "--lr", "0.5"]
+    book.add({"kind": "params", "origin": "argparse", "values": {}, "argv": words, "rest": words})
+    book.close()
+    (note,) = read_notes(tmp_path)
+    placeholder = Redactor(b"key").placeholder(secret)
+    assert note["argv"] == note["rest"] == [*words[:4], placeholder, *words[5:]]
+
+
 def test_torn_lines_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "notes.jsonl").write_bytes(b'{"kind":"a"}\n[1]\n{"kind":1}\n{"kind":"b"}\n{"ki')
     assert [note["kind"] for note in read_notes(tmp_path)] == ["a", "b"]

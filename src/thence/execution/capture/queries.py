@@ -7,12 +7,13 @@ import msgspec
 
 from thence.errors import InvalidInput
 from thence.execution.capture.fields import Program, program_of, whole
+from thence.execution.inside.queries import QUERY
 from thence.model.ids import Digest
 from thence.model.observed import Query
 
 __all__ = ["KINDS", "FoundQueries", "read_queries"]
 
-KINDS = frozenset({"query", "queries-cut"})
+KINDS = frozenset({QUERY, "queries-cut"})
 _MOST = 10_000
 
 

@@ -80,13 +80,16 @@ _SHAPES = (
            rf"://[^\s/:@\"'<>?#]{{0,200}}:(?P<v>{_NOT_YET}[^\s/@\"'<>]{{1,256}})@(?=[\w.\[{{$%-])"),
     _shape("token in a URL", "://",
            r"://(?P<v>(?=[\w.-]*\d)[\w.-]{20,256})(?::x-oauth-basic)?@(?=\w)"),
-    _shape("signature in a URL", "sig= ignature= oken= key= Key= KEY= assword= ecret=",
+    _shape("signature in a URL", "sig= ignature= oken= key= Key= KEY= assword= ecret= jwt= JWT=",
            r"[?&;](?:sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature|"
            r"(?:access_?|auth_?|api_?|id_?|refresh_?|private_?)?token|api_?key|subscription-key|"
-           rf"password|client_secret|secret)=(?P<v>{_NOT_YET}[^&\s\"'<>#;\\)]{{6,}})",
+           rf"password|client_secret|secret|jwt)=(?P<v>{_NOT_YET}[^&\s\"'<>#;\\)]{{6,}})",
            re.IGNORECASE),
     _shape("signature in a URL", "?key= &key=",
            rf"[?&]key=(?P<v>{_NOT_YET}(?=[\w-]*\d)[\w-]{{20,}})"),
+    _shape("signature in a URL", "Policy=", rf"[?&]Policy=(?P<v>{_NOT_YET}eyJ[\w~-]{{20,}})"),
+    _shape("signature in a URL", "Key-Pair-Id=",
+           rf"[?&]Key-Pair-Id=(?P<v>{_NOT_YET}[A-Z0-9]{{8,}})"),
     _shape("connection string", "AccountKey= SharedAccessKey= SharedAccessSignature=",
            r"(?:AccountKey|SharedAccessKey|SharedAccessSignature)="
            rf"(?P<v>{_NOT_YET}[A-Za-z0-9+/=%&]{{16,}})"),

@@ -7,13 +7,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["key_of", "peer_text", "s3_address", "scheme_of", "without_secrets"]
+__all__ = [
+    "key_of",
+    "peer_text",
+    "s3_address",
+    "scheme_of",
+    "told_header",
+    "without_secrets",
+]
 
 _SECRET = (
     *("token", "secret", "password", "passwd", "signature", "apikey", "api_key", "api-key"),
     *("access_key", "accesskey", "credential", "auth", "session"),
 )
-_SECRET_WHOLE = {"sig", "key", "pwd", "pass", "jwt", "code"}
+_NO_SECRET = {"author", "authors", "authority"}
+_SECRET_WHOLE = {"sig", "key", "pwd", "pass", "jwt", "code", "key-pair-id"}
+# Beside a signature it is what was signed, else a word as any other.
+_SIGNED_POLICY = "policy"
 # What each signed request has anew.
 _SIGNED = ("x-amz-", "x-goog-", "x-ms-")
 _SIGNED_WHOLE = {"awsaccesskeyid", "expires", "se", "st", "sp", "sv", "sr", "spr", "googleaccessid"}
@@ -26,7 +36,7 @@ def is_secret_parameter(name: str) -> bool:
     (True, False)
     """
     low = name.lower()
-    return (
+    return low not in _NO_SECRET and (
         low in _SECRET_WHOLE
         or low in {"awsaccesskeyid", "googleaccessid"}
         or low.startswith(("x-amz-s", "x-amz-c", "x-goog-s", "x-goog-c"))
@@ -41,10 +51,21 @@ def without_secrets(url: str) -> str:
     'https://example.com/a?page=2&token=<withheld>'
     """
 
-    def hide(name: str, rest: str) -> str:
-        return f"{name}=<withheld>" if is_secret_parameter(name) else rest
+    def hide(name: str, rest: str, is_secret: bool) -> str:
+        return f"{name}=<withheld>" if is_secret else rest
 
     return _rewritten(url, hide)
+
+
+def told_header(name: str, value: str) -> str:
+    """A header of an answer, its addresses without secrets."""
+    if name in {"location", "content-location"}:
+        return without_secrets(value)
+    if name == "link":  # RFC 8288: <address>; rel="next", <address> …
+        first, *parts = value.split("<")
+        pairs = (part.partition(">") for part in parts)
+        return first + "".join(f"<{without_secrets(url)}>{rest}" for url, _, rest in pairs)
+    return value
 
 
 def key_of(url: str) -> str:
@@ -54,10 +75,10 @@ def key_of(url: str) -> str:
     'https://example.com/a?page=2'
     """
 
-    def keep(name: str, rest: str) -> str:
+    def keep(name: str, rest: str, is_secret: bool) -> str:
         low = name.lower()
         signed = low.startswith(_SIGNED) or low in _SIGNED_WHOLE
-        return "" if signed or is_secret_parameter(name) else rest
+        return "" if signed or is_secret else rest
 
     return _rewritten(url, keep)
 
@@ -70,7 +91,17 @@ def _rewritten(url: str, function: Any) -> str:
         head = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
     if not mark:
         return head
-    pairs = (function(part.partition("=")[0], part) for part in query.split("&"))
+    parts = query.split("&")
+    names = [part.partition("=")[0] for part in parts]
+    is_signed = not {"signature", "key-pair-id"}.isdisjoint(map(str.lower, names))
+    pairs = (
+        function(
+            name,
+            part,
+            is_secret_parameter(name) or (is_signed and name.lower() == _SIGNED_POLICY),
+        )
+        for name, part in zip(names, parts)  # noqa: B905 - of Python 3.10
+    )
     kept = "&".join(pair for pair in pairs if pair)
     return f"{head}?{kept}" if kept else head
 

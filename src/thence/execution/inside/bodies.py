@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from .credentials import HELD_BYTES, gives_credentials, is_credentials
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,20 +20,29 @@ __all__ = ["Body", "Dechunked"]
 class Body:
     """One body; it is told of when it has been read whole, and only then.
 
+    Where it is to be kept, short ones are written when they are whole: one that gives credentials
+    is not written at all.
+
     Args:
         number: Of the fetch in this process.
         tell: Tells a note.
         guard: Calls a function so that nothing it does is observed or fails.
         path: Where it is kept; empty for nowhere.
+        url: It came from, without secrets.
     """
 
-    def __init__(self, number: int, tell: Tell, guard: Guard, path: str = "") -> None:
+    def __init__(
+        self, number: int, tell: Tell, guard: Guard, path: str = "", url: str = ""
+    ) -> None:
         import hashlib
 
         self._number = number
         self._tell = tell
         self._guard = guard
         self._path = path
+        self._url = url
+        self._is_withheld = bool(path) and gives_credentials(url)
+        self._held = b""
         self._hash = hashlib.sha256()
         self._size = 0
         self._file = -1
@@ -46,19 +57,24 @@ class Body:
     def _feed(self, data: Any) -> None:
         self._hash.update(data)
         self._size += len(data)
-        if self._path:
-            try:
-                if self._file < 0:
-                    self._open()
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(self._file, view) :]
-            except OSError:
-                self._forget()
+        if self._is_withheld or not self._path:
+            return
+        if self._file < 0 and self._size <= HELD_BYTES:
+            self._held += bytes(data)
+            return
+        self._write(data)
 
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
-        self._file = os.open(self._path, flags, 0o600)
+    def _write(self, data: Any) -> None:
+        try:
+            if self._file < 0:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+                self._file = os.open(self._path, flags, 0o600)
+                data, self._held = self._held + bytes(data), b""
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError:
+            self._forget()
 
     def end(self) -> None:
         """That was all of it."""
@@ -72,13 +88,20 @@ class Body:
     def _finished(self) -> str:
         """The digest; the file is complete then."""
         if self._path and self._file < 0:
-            self._open()
+            self._is_withheld = self._is_withheld or is_credentials(self._held)
+            if self._is_withheld:
+                self._forget()
+            else:
+                self._write(b"")
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
         return self._hash.hexdigest()
 
     def _say(self, digest: str) -> None:
+        if self._is_withheld:
+            self._tell("remote-body", id=self._number, size=self._size, withheld=self._url)
+            return
         self._tell(
             "remote-body",
             id=self._number,
@@ -89,6 +112,7 @@ class Body:
 
     def _forget(self) -> None:
         path, self._path = self._path, ""
+        self._held = b""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .addresses import s3_address, without_secrets
+from .addresses import s3_address, told_header, without_secrets
 from .bodies import Body
 from .identity import image
 
@@ -115,7 +115,7 @@ class Fetches:
         path = ""
         if "headers" in fields and method.upper() == "GET":
             path = os.path.join(self._keep, f"{image()}-{fields['id']}")
-        return Body(fields["id"], self._observation.tell, self.guard, path)
+        return Body(fields["id"], self._observation.tell, self.guard, path, fields["url"])
 
     def _fields(
         self, method: str, url: str, status: int, headers: dict[str, str]
@@ -138,7 +138,7 @@ class Fetches:
         }
         if self._keep and method in {"GET", "HEAD"} and (status < 400 or status in _ABSENT):
             found["headers"] = {
-                name: value
+                name: told_header(name, value)
                 for name, value in headers.items()
                 if name in _TOLD or name.startswith(_TOLD_PREFIXES)
             }

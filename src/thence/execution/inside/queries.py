@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import weakref
 
-from .addresses import is_secret_parameter
 from .fetches import via
 from .rows import Rows
 from .wrapping import quietly
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
 
     from .observation import Observation
 
-__all__ = ["Asked", "Queries"]
+__all__ = ["QUERY", "Asked", "Queries"]
+
+QUERY = "query"
 
 _MOST = 10_000
 _LONGEST = 50_000
@@ -181,7 +182,7 @@ class Queries:
                 "database": database,
                 "via": via(library),
                 "statement": text.strip()[:_LONGEST],
-                "parameters": _as_text(parameters),
+                "parameters": _shown(parameters),
                 "peer": peer,
             }
             made.append(Asked(self, facts))
@@ -208,7 +209,7 @@ class Queries:
 
     def _tell(self, key: tuple[Any, ...], count: int) -> None:
         names = ("database", "via", "statement", "parameters", "peer", "rows", "digest")
-        self._observation.tell("query", **dict(zip(names, key)), count=count)  # noqa: B905
+        self._observation.tell(QUERY, **dict(zip(names, key)), count=count)  # noqa: B905
 
     def begin_fork(self) -> None:
         """What the parent asked, it tells itself; also what it is still fetching."""
@@ -230,16 +231,22 @@ class Queries:
         self._cut = 0
 
 
-def _as_text(parameters: Any) -> str | None:
+def _shown(parameters: Any) -> tuple[tuple[str, str], ...] | str | None:
+    """Names and values as text; who listens takes secrets out of them, which it knows by more."""
     if parameters is None or (hasattr(parameters, "__len__") and not len(parameters)):
         return None
     if isinstance(parameters, dict):
-        shown: Any = {
-            str(name): "<withheld>" if is_secret_parameter(str(name)) else value
-            for name, value in list(parameters.items())[:_FEW]
-        }
+        few: Any = list(parameters.items())[:_FEW]
     elif isinstance(parameters, (list, tuple)):
-        shown = list(parameters[:_FEW])
+        few = [("", value) for value in parameters[:_FEW]]
     else:
         return f"<{type(parameters).__name__}>"
-    return repr(shown)[:_LONGEST_PARAMETERS]
+    shown = []
+    left = _LONGEST_PARAMETERS
+    for name, value in few:
+        text = repr(value)[:left]
+        left -= len(text)
+        shown.append((str(name), text))
+        if left <= 0:
+            break
+    return tuple(shown)
