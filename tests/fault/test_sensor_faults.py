@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from patience import until, wait_for
 from thence.execution import strace, supervisor
 from thence.execution.capture.files import FileLedger
-from thence.execution.capture.keeper import Keeper
+from thence.execution.capture.keeper import Keeper, Signature
 from thence.execution.events import Action, FileEvent
 from thence.execution.launch import launch
 
@@ -190,14 +191,29 @@ def test_a_file_that_vanishes_between_open_and_copy(
     ledger = FileLedger(tmp_path, cwd=tmp_path, spool=tmp_path / ".thence/spool").open()
     keep = Keeper.keep
 
-    def keep_late(self: Keeper, name: str) -> object:
+    def keep_late(self: Keeper, name: str, **options: Any) -> object:
         path.unlink()
-        return keep(self, name)
+        return keep(self, name, **options)
 
     monkeypatch.setattr(Keeper, "keep", keep_late)
     ledger.on_event(FileEvent(Action.READ, str(path)))
     (state,) = ledger.finish().reads
     assert (state.kept, state.why_not_kept) == (None, "vanished")
+
+
+def test_a_file_that_is_replaced_between_look_and_open(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(b"old")
+    seen = path.stat()
+    new = tmp_path / "new"
+    new.write_bytes(b"replaced")
+    new.rename(path)
+    (tmp_path / "kept").mkdir()
+    kept = Keeper(tmp_path / "kept", lambda _path, _data: None).keep(str(path), seen=seen)
+    assert kept.copy is not None
+    assert kept.copy.read_bytes() == b"replaced"
+    assert kept.signature == Signature.of(path.stat())
+    assert not kept.unstable
 
 
 def test_a_file_that_moves_while_it_is_copied(

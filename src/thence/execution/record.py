@@ -314,13 +314,13 @@ def _end_of(site: Site, ended: Ended, traceback: str | None = None) -> End:
     )
 
 
-def known_files(site: Site) -> Callable[[Path, os.stat_result], Digest | None]:
+def known_files(site: Site) -> Callable[[str, os.stat_result], Digest | None]:
     """Tells the digests of files whose content is in the vault, which need no copy."""
     stats, directory = site.vault.stats, site.vault.directory
 
-    def known(path: Path, facts: os.stat_result) -> Digest | None:
+    def known(path: str, facts: os.stat_result) -> Digest | None:
         # Small texts are always read, since only reading them finds the secrets in them.
-        if is_short_text(str(path)):
+        if is_short_text(path):
             return None
         digest = stats.find(path, facts)
         return digest if digest is not None and digest.raw in directory else None
@@ -328,14 +328,14 @@ def known_files(site: Site) -> Callable[[Path, os.stat_result], Digest | None]:
     return known
 
 
-def protector(redactor: Redactor) -> Callable[[Path], bool]:
+def protector(redactor: Redactor) -> Callable[[str], bool]:
     """Tells files that are secret by their name; what they hold is learnt."""
 
-    def protect(path: Path) -> bool:
-        secret = is_secret_file(str(path))
+    def protect(path: str) -> bool:
+        secret = is_secret_file(path)
         if secret:
-            redactor.note_file(str(path))
-            learn_from_file(redactor, path)  # what it holds may be printed
+            redactor.note_file(path)
+            learn_from_file(redactor, Path(path))  # what it holds may be printed
         return secret
 
     return protect

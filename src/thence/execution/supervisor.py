@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from thence.errors import InternalError
 from thence.execution import seccomp, signals
@@ -30,6 +31,7 @@ _MINIMUM_KERNEL = (5, 9)
 _PROBE_TIMEOUT_MS = 5000
 # Processes that end just after the command (the rest of a pipeline) are still observed.
 _GRACE_S = 0.25
+_NOTHING: Mapping[int, int] = MappingProxyType({})
 _PROTECTED = (
     "The paths of some system calls could not be read (programs that protect their memory)."
 )
@@ -174,6 +176,7 @@ class _Session:
         self._poller.register(self.listener.fd, select.POLLIN)
         self._poller.register(self._process_fd, select.POLLIN)
         self._poller.register(child.channel, select.POLLIN)
+        self._only_asked = [(self.listener.fd, select.POLLIN)]
         self._relay: Relay | None = None
         if relay is not None:
             with contextlib.suppress(OSError):  # then runs inside of this one see less
@@ -205,19 +208,23 @@ class _Session:
         while self._is_watched and (left_s := leave_at - time.monotonic()) > 0:
             self._serve(left_s * 1000)
 
-    def _serve(self, timeout_ms: float | None) -> dict[int, int]:
-        """Answer one question, and whoever else is ready; what was ready."""
+    def _serve(self, timeout_ms: float | None) -> Mapping[int, int]:
+        """Answer one question, and whoever else is ready; what was ready, but for questions."""
         relay = self._relay
         if timeout_ms is None and relay is not None:
             timeout_ms = relay.timeout_ms
         events = self._poller.poll(timeout_ms)
-        ready = dict(events)
-        asked = ready.get(self.listener.fd, 0)
-        if asked & select.POLLIN:
+        if events == self._only_asked:
             self._answer()
-        elif asked:  # the kernel says: nobody is left who could ask
-            self._poller.unregister(self.listener.fd)
-            self._is_watched = False
+            ready = _NOTHING
+        else:
+            ready = dict(events)
+            asked = ready.get(self.listener.fd, 0)
+            if asked & select.POLLIN:
+                self._answer()
+            elif asked:  # the kernel says: nobody is left who could ask
+                self._poller.unregister(self.listener.fd)
+                self._is_watched = False
         if relay is not None and relay.is_needed:
             relay.serve(events)
         return ready
@@ -239,7 +246,8 @@ class _Session:
         """Record it; whether the program is held for the sake of an inner run."""
         self._events += 1
         self._tasks.add(notification.task)
-        relay = self._relay
+        # Of inner runs: only while there are any.
+        relay = self._relay if self._relay is not None and self._relay.is_needed else None
         try:
             event = self._decoder.decode(notification)
         except Unreadable:
@@ -247,15 +255,15 @@ class _Session:
             # is something that we missed.
             if self.listener.is_valid(notification):
                 self._unreadable += 1
-                if relay is not None and relay.is_needed:
+                if relay is not None:
                     relay.remark(notification.task, _PROTECTED)
             return False
-        if relay is not None and relay.is_needed and self._decoder.remark:
+        if relay is not None and self._decoder.remark:
             relay.remark(notification.task, self._decoder.remark)
         if event is None or not self.listener.is_valid(notification):
             return False
-        if relay is not None and event.path == relay.mark:
-            relay.admit(notification.task)
+        if self._relay is not None and event.path == self._relay.mark:
+            self._relay.admit(notification.task)
             return False
         try:
             self._on_event(event)

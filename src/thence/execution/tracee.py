@@ -69,11 +69,11 @@ class TaskMemory:
             got = self._read(task, address, _PAGE - address % _PAGE)
             if got <= 0:
                 raise Unreadable
-            chunk = self._buffer.raw[:got]
-            end = chunk.find(b"\0")
-            if end >= 0:
-                return text + chunk[:end]
+            # All up to a zero byte, which there may be none of, or one of an earlier read.
+            chunk = self._buffer.value[:got]
             text += chunk
+            if len(chunk) < got:
+                return text
             address += got
         raise Unreadable
 

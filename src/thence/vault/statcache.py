@@ -232,10 +232,9 @@ class StatCache:
         self._trees: dict[bytes, KnownTree] | None = None
         self._has_new_trees = False
 
-    def find(self, path: Path, facts: os.stat_result) -> Digest | None:
+    def find(self, path: Path | str, facts: os.stat_result) -> Digest | None:
         """The digest of a file's bytes, where they are certainly still the same."""
         folder, name = _split(path)
-        wanted = _facts_of(facts)
         notes = self._notes.get(folder, {})
         if name in notes:
             note = notes[name]
@@ -244,7 +243,9 @@ class StatCache:
                 table = self.table(folder)
                 self._rows = {folder: {} if table is None else dict(_rows(table))}
             note = self._rows[folder].get(name)
-        return Digest(note.digest) if note is not None and note.facts == wanted else None
+        if note is None or note.facts != _facts_of(facts):
+            return None
+        return Digest(note.digest)
 
     def remember(
         self, path: Path, facts: os.stat_result, digest: Digest, *, read_at_ns: int
@@ -364,7 +365,11 @@ def _number(folder: bytes) -> int:
 
 
 def _split(path: Path | str) -> tuple[bytes, bytes]:
-    folder, name = os.path.split(os.path.abspath(path))
+    text = os.fspath(path)
+    folder, _, name = text.rpartition("/")
+    # Asked of each file while a program waits; most paths are as `abspath` would leave them.
+    if not (folder.startswith("/") and name) or "//" in folder or "/." in text:
+        folder, name = os.path.split(os.path.abspath(text))
     return os.fsencode(folder), os.fsencode(name)
 
 

@@ -50,6 +50,43 @@ def test_a_project_may_lie_anywhere(root: str) -> None:
     assert Classifier(root, home="/h").resolve(f"{root}/a.csv")[1].place is Place.PROJECT
 
 
+def test_what_is_known_of_a_folder_is_not_taken_for_one_of_another_kind_below(
+    tmp_path: Path,
+) -> None:
+    packages = "/opt/x/site-packages"
+    classifier = Classifier(f"{packages}/mine", home="/h", ignore={"mine": f"{packages}/left/out"})
+    places = [
+        (f"{packages}/a.py", Place.ENVIRONMENT),
+        (f"{packages}/sub/a.py", Place.ENVIRONMENT),
+        (f"{packages}/mine/a.py", Place.PROJECT),
+        (f"{packages}/mine/sub/a.py", Place.PROJECT),
+        (f"{packages}/left/a.py", Place.ENVIRONMENT),
+        (f"{packages}/left/out/a.py", Place.IGNORED),
+    ]
+    assert [(path, classifier.resolve(path)[1].place) for path, _ in places] == places
+
+
+def test_links_among_the_folders_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "project/pkg/sub").mkdir(parents=True)
+    (tmp_path / "site-packages/pkg").symlink_to(tmp_path / "project/pkg")
+    classifier = Classifier(str(tmp_path / "project"), home="/h")
+    assert classifier.resolve(f"{tmp_path}/site-packages/x")[1].place is Place.ENVIRONMENT
+    real, (place, _) = classifier.resolve(f"{tmp_path}/site-packages/pkg/sub/m.py")
+    assert (real, place) == (f"{tmp_path}/project/pkg/sub/m.py", Place.PROJECT)
+
+
+def test_a_folder_that_became_a_link_is_looked_at_again(tmp_path: Path) -> None:
+    (tmp_path / "now").mkdir()
+    (tmp_path / "next/sub").mkdir(parents=True)
+    classifier = Classifier(str(tmp_path), home="/h")
+    assert classifier.resolve(f"{tmp_path}/now/a")[0] == f"{tmp_path}/now/a"
+    (tmp_path / "now").rmdir()
+    (tmp_path / "now").symlink_to("next")
+    classifier.forget(f"{tmp_path}/now")
+    assert classifier.resolve(f"{tmp_path}/now/sub/a")[0] == f"{tmp_path}/next/sub/a"
+
+
 def test_the_root_of_the_system_as_project() -> None:
     classifier = Classifier("/", home="/root")
     assert classifier.resolve("/data/x")[1].place is Place.PROJECT

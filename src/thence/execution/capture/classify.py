@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = [
@@ -86,14 +87,20 @@ _TEXT_NAME = re.compile(
 
 def is_library(path: str) -> bool:
     """Whether it is named like a shared library: `libm.so.6`, `_multiarray.so`."""
-    return _LIBRARY.search(path) is not None
+    # Looked for first: it is asked of each file, and a search from each letter on is slow.
+    return (".so" in path or ".dylib" in path) and _LIBRARY.search(path) is not None
 
 
 def is_short_text(path: str) -> bool:
     """Whether it is named like code or configuration, where people write secrets."""
-    name = os.path.basename(path)
-    suffix = os.path.splitext(name)[1]
-    return bool(_TEXT_SUFFIX.fullmatch(suffix) or _TEXT_NAME.fullmatch(name))
+    name = path.rpartition("/")[2]
+    stem, _, suffix = name.rpartition(".")
+    return (bool(stem.strip(".")) and _is_text_suffix(suffix)) or bool(_TEXT_NAME.fullmatch(name))
+
+
+@lru_cache(maxsize=512)
+def _is_text_suffix(suffix: str) -> bool:
+    return _TEXT_SUFFIX.fullmatch(f".{suffix}") is not None
 
 
 def source_of_bytecode(path: str) -> str | None:
@@ -136,16 +143,54 @@ class Classifier:
         The last part is not resolved: a link in the project is a file of the project.
         """
         folder, _, name = path.rpartition("/")
-        known = self._verdicts.get(folder)
-        if known is None:
-            real = os.path.realpath(folder or "/").rstrip("/")
-            known = self._verdicts[folder] = (real, self._judge(real + "/"))
-        real, verdict = known
-        if verdict.place is not Place.ENVIRONMENT and _FONT_CACHE.match(name):
+        real, verdict = self._verdicts.get(folder) or self._look_at(folder)
+        if (
+            name.startswith("fontlist")
+            and verdict.place is not Place.ENVIRONMENT
+            and _FONT_CACHE.match(name)
+        ):
             verdict = Verdict(Place.IGNORED, "font cache")
         elif verdict.rule == _HOME and name.startswith("."):
             verdict = Verdict(Place.IGNORED, "~/.*")
         return f"{real}/{name}", verdict
+
+    def forget(self, folder: str) -> None:
+        """A folder is about to become another one, or a link."""
+        if folder in self._verdicts:
+            for known in [one for one in self._verdicts if f"{one}/".startswith(f"{folder}/")]:
+                del self._verdicts[known]
+
+    def _look_at(self, folder: str) -> tuple[str, Verdict]:
+        """The folder with its links resolved, and what is in it.
+
+        Imports open files in hundreds of folders of an installation. What is known of the folder
+        above spares looking at each part of the path, and mostly judging it, once more.
+        """
+        above, _, name = folder.rpartition("/")
+        if name in {"", ".", ".."}:
+            real = os.path.realpath(folder or "/").rstrip("/")
+            found = (real, self._judge(f"{real}/"))
+        else:
+            real_above, verdict = self._verdicts.get(above) or self._look_at(above)
+            real = f"{real_above}/{name}"
+            if os.path.islink(real):
+                real = os.path.realpath(real).rstrip("/")
+                found = (real, self._judge(f"{real}/"))
+            else:
+                found = (real, self._judge_below(real_above, verdict, f"{real}/"))
+        self._verdicts[folder] = found
+        return found
+
+    def _judge_below(self, above: str, verdict: Verdict, folder: str) -> Verdict:
+        """What a folder is, from what the one above it is."""
+        # Within an installation all is of it, but for what was left out, and a project in there.
+        if (
+            verdict.place is Place.ENVIRONMENT
+            and self.is_in_project(f"{above}/") == self.is_in_project(folder)
+            and not any(folder.startswith(prefix) for prefix in self._ignored)
+        ):
+            return verdict
+        return self._judge(folder)
 
     def is_in_project(self, path: str) -> bool:
         """Whether it lies below the root; with `/` as root the system's folders do not."""

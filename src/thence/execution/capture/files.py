@@ -1,12 +1,11 @@
 """The ledger of a run's files: fixes what the run uses before the run can change it.
 
-Each first event becomes a *note*: a JSON object that is applied to the ledger in memory and added
-to `<spool>/files.jsonl` in one write. Reading the notes again gives the same ledger, so a run whose
-supervisor was killed loses nothing that was noted.
+Each first event becomes a note: it is applied to the ledger in memory and added to the notes in the
+spool. Reading the notes again gives the same ledger, so a run whose supervisor was killed loses
+nothing that was noted.
 """
 
 import contextlib
-import json
 import os
 import stat
 import threading
@@ -16,9 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
-from thence.errors import NotFound, StorageError
+from thence.errors import StorageError
 from thence.execution.capture.beside import Copying
 from thence.execution.capture.classify import (
     PLANTED,
@@ -27,21 +24,15 @@ from thence.execution.capture.classify import (
     is_library,
     source_of_bytecode,
 )
-from thence.execution.capture.keeper import Keeper, Kept, Redact, Signature
+from thence.execution.capture.fixing import Fixer, Known, Protect
+from thence.execution.capture.keeper import Keeper, Redact, Signature
+from thence.execution.capture.notes import Notes
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.events import CHANGED, CREATED, Action, FileEvent
 from thence.execution.scanning import TreeScan
-from thence.model.ids import Digest
 
-__all__ = ["FileLedger", "Known", "Protect"]
+__all__ = ["FileLedger"]
 
-Known = Callable[[Path, os.stat_result], Digest | None]
-"""The digest of a file whose content is in the store already; None where that is not certain."""
-
-Protect = Callable[[Path], bool]
-"""Whether a file is secret by its name, so that its content must never be kept."""
-
-_NOTES = "files.jsonl"
 _COPIES = "kept"
 _ABSENT_LIMIT = 1000
 _FOLDER_LIMIT = 20_000
@@ -87,24 +78,26 @@ class FileLedger:
     ) -> None:
         self.root = os.path.realpath(root)
         self.cwd = os.fspath(cwd)
-        self._spool = spool
         self._copies = spool / _COPIES
-        self._known: Known = known or (lambda _path, _status: None)
-        self._protect: Protect = protect or (lambda _path: False)
         self._limit = keep_limit_bytes
         self._home = os.fspath(home) if home is not None else os.path.expanduser("~")
         self._ignore = {"spool": os.fspath(spool), **(ignore or {})}
         self._classifier = Classifier(self.root, home=self._home, ignore=self._ignore)
         self._keeper = Keeper(self._copies, redact or (lambda _path, _data: None))
         self._copying = Copying(self._keeper, self._copies, spare_bytes, quietly)
+        self._fixer = Fixer(
+            self._keeper,
+            self._copying,
+            known or (lambda _path, _status: None),
+            protect or (lambda _path: False),
+        )
         self._lock = threading.RLock()
-        self._notes_fd = -1
+        self._notes = Notes(spool)
 
         self._looked_at: set[str] = set()
         self._reads: dict[str, FileState] = {}
         self._before: dict[str, FileState] = {}
         self._written: dict[str, bool] = {}
-        self._copy_of: dict[Signature, FileState] = {}
         self._environment: set[str] = set()
         self._libraries: set[str] = set()
         self._made_folders: set[str] = set()
@@ -112,7 +105,6 @@ class FileLedger:
         self._absent: dict[str, None] = {}
         self._connections: dict[str, None] = {}
         self._ignored: Counter[str] = Counter()
-        self._problems: dict[str, None] = {}
         self._handlers: dict[Action, Callable[[FileEvent], None]] = {
             Action.READ: lambda event: self._on_read(event.path, detail=event.detail),
             Action.WRITE: lambda event: self._on_write(event.path, keeps_bytes=True),
@@ -134,14 +126,13 @@ class FileLedger:
         """
         try:
             self._copies.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._notes_fd = os.open(self._spool / _NOTES, flags, 0o600)
         except OSError as error:
             raise StorageError(
-                f"cannot write to the spool {self._spool}", why=str(error.strerror)
+                f"cannot write to the spool {self._copies.parent}", why=str(error.strerror)
             ) from error
+        self._notes.open()
         begin = {"root": self.root, "cwd": self.cwd, "home": self._home, "ignore": self._ignore}
-        self._note("begin", begin)
+        self._notes.add("begin", begin)
         return self
 
     def scan(self) -> TreeScan:
@@ -281,8 +272,11 @@ class FileLedger:
                     self._note_written(path, existed=True, before=before)
             if moved_place in _CONTENT_PLACES and moved not in self._written:
                 self._note_written(moved, existed=False)
+        self._classifier.forget(old)
+        self._classifier.forget(new)
 
     def _on_link(self, event: FileEvent) -> None:
+        self._classifier.forget(event.target)
         new, (place, _) = self._classifier.resolve(event.target)
         if place not in _CONTENT_PLACES or os.path.lexists(new):
             return
@@ -314,37 +308,7 @@ class FileLedger:
     # -- fixing content ---------------------------------------------------------------------------
 
     def _fix(self, real: str, status: os.stat_result, *, limit: int | None) -> FileState:
-        """The state of a file now, with its bytes in a safe place where that is possible."""
-        state = FileState.seen(real, status)
-        try:
-            if self._protect(state.path):
-                return state._replace(why_not_kept="secret")
-            if (digest := self._known(state.path, status)) is not None:
-                return state._replace(digest=digest)
-            if state.signature in self._copy_of:  # another name of the same file
-                return self._copy_of[state.signature]._replace(path=state.path)
-            if limit is not None and status.st_size > limit:
-                return self._begin_copy(state, real)
-            copy = self._keeper.keep(real)
-        except Exception as error:  # a bug in a callback: the run goes on, the record says so
-            self._problems[f"{real} could not be kept: {error!r}"] = None
-            return state._replace(why_not_kept="failed")
-        return self._copied(state, copy)
-
-    def _copied(self, state: FileState, copy: Kept) -> FileState:
-        state = state.with_copy(copy)
-        if state.kept is not None and state.signature is not None and not copy.unstable:
-            self._copy_of[state.signature] = state
-        return state
-
-    def _begin_copy(self, state: FileState, real: str) -> FileState:
-        """Copy a large file: at once where blocks can be shared, else while the program goes on."""
-        number = self._keeper.reserve()
-        shared = self._keeper.clone(real, number=number)
-        if shared is not None:
-            return self._copied(state, shared)
-        self._copying.begin(real, number, self._settle_if_idle)
-        return state
+        return self._fixer.fix(real, status, limit=limit, then=self._settle_if_idle)
 
     def _settle_if_idle(self) -> None:
         # In the copying thread, which must not wait for who may be waiting for its next copy.
@@ -363,27 +327,24 @@ class FileLedger:
         """Note what became of a copy that was begun; waits for it."""
         if not self._copying.is_of(real):
             return
-        copy = self._copying.take(real)
         first = self._reads.get(real)
-        if copy is None or copy.copy is None or first is None:
-            return  # it is looked at again at the end
-        state = self._copied(first, copy)
-        if state.signature != first.signature:
-            state = state._replace(changed_during_run=True)
-        self._note_read(state)
+        if first is None:
+            self._copying.take(real)
+        elif (state := self._fixer.settled(first)) is not None:
+            self._note_read(state)
 
     # -- notes ------------------------------------------------------------------------------------
 
     def _note_read(self, state: FileState) -> None:
         self._add_read(state)
-        self._append("read", {"file": state.to_plain()})
+        self._notes.add("read", {"file": state.to_plain()})
 
     def _note_written(self, path: str, *, existed: bool, before: FileState | None = None) -> None:
         self._add_written(path, existed=existed, before=before)
         body: dict[str, Any] = {"path": path, "existed": existed}
         if before is not None:
             body["before"] = before.to_plain()
-        self._append("written", body)
+        self._notes.add("written", body)
 
     def _note_path(self, kind: str, path: str, noted: set[str]) -> None:
         if path not in noted:
@@ -399,14 +360,10 @@ class FileLedger:
 
     def _note(self, kind: str, body: dict[str, Any]) -> None:
         self._apply(kind, body)
-        self._append(kind, body)
-
-    def _append(self, kind: str, body: dict[str, Any]) -> None:
-        if self._notes_fd >= 0:
-            os.write(self._notes_fd, _encode({"note": kind, **body}))
+        self._notes.add(kind, body)
 
     def _add_read(self, state: FileState) -> None:
-        self._reads[str(state.path)] = state
+        self._reads[state.name] = state
 
     def _add_written(self, path: str, *, existed: bool, before: FileState | None) -> None:
         self._written[path] = existed
@@ -445,14 +402,7 @@ class FileLedger:
         Raises:
             NotFound: There are no notes.
         """
-        try:
-            lines = (spool / _NOTES).read_bytes().splitlines()
-        except OSError as error:
-            raise NotFound(f"no notes of a run in {spool}", why=str(error.strerror)) from error
-        notes = list(_parse(lines))
-        begin = next((note for note in notes if note["note"] == "begin"), None)
-        if begin is None:
-            raise NotFound(f"no notes of a run in {spool}", why="The first line is missing.")
+        begin, *notes = Notes(spool).read()
         ledger = cls(
             begin["root"],
             cwd=begin["cwd"],
@@ -474,9 +424,7 @@ class FileLedger:
         with self._lock:
             self._settle_finished()
             self._keeper.close()
-            if self._notes_fd >= 0:
-                os.close(self._notes_fd)
-                self._notes_fd = -1
+            self._notes.close()
             outputs, overwritten, removed = [], [], []
             untouched = set()
             for path, existed in self._written.items():
@@ -488,7 +436,7 @@ class FileLedger:
                 elif before is not None and before.signature == Signature.of(status):
                     untouched.add(path)  # opened for writing, and then not written to
                 else:
-                    secret = self._protect(Path(path))
+                    secret = self._fixer.is_protected(path)
                     outputs.append(WrittenFile(Path(path), existed, secret))
                     if before is not None:
                         overwritten.append(before)
@@ -508,25 +456,8 @@ class FileLedger:
                 absent=tuple(path for path in self._absent if path not in self._written),
                 connections=tuple(self._connections),
                 ignored=dict(self._ignored),
-                problems=tuple(self._problems),
+                problems=tuple(self._fixer.problems),
             )
-
-
-def _encode(note: dict[str, Any]) -> bytes:
-    """A note as a line of JSON."""
-    try:
-        return msgspec.json.encode(note) + b"\n"
-    except UnicodeEncodeError:
-        # As ASCII: names that are not UTF-8 are escaped and come back as they were.
-        return json.dumps(note).encode() + b"\n"
-
-
-def _parse(lines: list[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # the last line of a process that was killed while writing it
 
 
 def _status(path: str) -> os.stat_result | None:

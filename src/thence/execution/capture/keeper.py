@@ -109,13 +109,14 @@ class Kept(NamedTuple):
     Attributes:
         copy: None where there is none.
         why_not: `unreadable`, `vanished`, `special`, `no-space`; None where there is a copy.
+        signature: What the file was when it was looked at last; None where it could not be.
         redacted: Secrets in the copy were replaced.
         unstable: The file changed while it was copied, each time we tried.
     """
 
     copy: Copy | None
     why_not: str | None
-    status: os.stat_result | None
+    signature: Signature | None
     redacted: bool = False
     unstable: bool = False
 
@@ -147,11 +148,14 @@ class Keeper:
             os.close(self._pack)
             self._pack = -1
 
-    def keep(self, path: str, *, number: int | None = None) -> Kept:
+    def keep(
+        self, path: str, *, seen: os.stat_result | None = None, number: int | None = None
+    ) -> Kept:
         """Copy a file as it is now; cheap where the file system can share blocks.
 
         Args:
             path: Of the file.
+            seen: What a look at it said a moment ago, which spares another one.
             number: One that was reserved: the copy has a file of its own.
         """
         try:
@@ -162,7 +166,7 @@ class Keeper:
         except OSError:
             return Kept(None, "unreadable", None)
         try:
-            return self._keep_open(path, source, number)
+            return self._keep_open(path, source, seen or os.fstat(source), number)
         finally:
             os.close(source)
 
@@ -180,7 +184,7 @@ class Keeper:
             target = _create(destination)
             try:
                 if self._clone(source, target, status.st_dev):
-                    return Kept(Copy(destination), None, status)
+                    return Kept(Copy(destination), None, Signature.of(status))
             finally:
                 os.close(target)
             _forget(destination)
@@ -190,62 +194,62 @@ class Keeper:
             os.close(source)
         return None
 
-    def _keep_open(self, path: str, source: int, number: int | None) -> Kept:
-        status = os.fstat(source)
+    def _keep_open(
+        self, path: str, source: int, status: os.stat_result, number: int | None
+    ) -> Kept:
         if not stat.S_ISREG(status.st_mode):
-            return Kept(None, "special", status)
+            return Kept(None, "special", Signature.of(status))
         own: int | None = number
         redacted = False
+        before = Signature.of(status)
         try:
             for _ in range(_TRIES):
-                if number is None and self._is_small(path, status):
-                    copy, redacted = self._append(path, source, status)
+                size = before.size_bytes
+                is_text = size <= _TEXT_LIMIT and is_short_text(path)
+                if number is None and (is_text or size <= _SMALL):
+                    data = _read_all(source, size)
+                    if is_text:
+                        clean = self._redact(Path(path), data)
+                        redacted = clean is not None and clean != data
+                        data = data if clean is None else clean
+                    copy = self._append(data)
                 else:
                     own = self.reserve() if own is None else own
                     copy = Copy(self._folder / str(own))
-                    self._copy(source, copy.path, status)
-                before, status = status, os.fstat(source)
-                if Signature.of(before) == Signature.of(status):
-                    return Kept(copy, None, status, redacted=redacted)
-            return Kept(copy, None, status, redacted=redacted, unstable=True)
+                    self._copy(source, copy.path, before.device)
+                after = Signature.of(os.fstat(source))
+                if before == after:
+                    return Kept(copy, None, after, redacted=redacted)
+                before = after
+            return Kept(copy, None, after, redacted=redacted, unstable=True)
         except OSError as error:
             if own is not None:
                 _forget(self._folder / str(own))
             full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-            return Kept(None, "no-space" if full else "unreadable", status)
+            return Kept(None, "no-space" if full else "unreadable", before)
 
-    def _is_small(self, path: str, status: os.stat_result) -> bool:
-        size = status.st_size
-        return size <= _SMALL or (size <= _TEXT_LIMIT and is_short_text(path))
-
-    def _append(self, path: str, source: int, status: os.stat_result) -> tuple[Copy, bool]:
-        """Add a file to the pack, without its secrets; and whether there were any."""
-        data = _read_all(source, status.st_size)
-        redacted = False
-        if is_short_text(path):
-            clean = self._redact(Path(path), data)
-            redacted = clean is not None and clean != data
-            data = data if clean is None else clean
+    def _append(self, data: bytes) -> Copy:
+        """Add the bytes of a file to the pack."""
         if self._pack < 0:
             self._pack_path = self._folder / str(self.reserve())
             self._pack = _create(self._pack_path)
             self._pack_end = 0
-        offset = self._pack_end
-        rest = memoryview(data)
+        offset, size = self._pack_end, len(data)
         try:
-            while rest:
-                rest = rest[os.write(self._pack, rest) :]
+            written = os.write(self._pack, data)
+            while written < size:
+                written += os.write(self._pack, memoryview(data)[written:])
         except OSError:
             # What was written of it stays; the next one begins a pack of its own.
             self.close()
             raise
-        self._pack_end = offset + len(data)
-        return Copy(self._pack_path, offset, len(data)), redacted
+        self._pack_end = offset + size
+        return Copy(self._pack_path, offset, size)
 
-    def _copy(self, source: int, destination: Path, status: os.stat_result) -> None:
+    def _copy(self, source: int, destination: Path, device: int) -> None:
         target = _create(destination)
         try:
-            if not self._clone(source, target, status.st_dev):
+            if not self._clone(source, target, device):
                 _copy_bytes(source, target)
         finally:
             os.close(target)

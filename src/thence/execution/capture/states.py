@@ -18,7 +18,8 @@ class FileState(NamedTuple):
     to be read at its path after the run, and still has its signature.
 
     Attributes:
-        path: Absolute; links in its folder are resolved.
+        name: Its path: absolute, links in its folder are resolved. Text, since a `Path` costs more
+            to make than all the rest, and is not needed while the program waits.
         kept: Copy in the spool.
         digest: Where the content is in the store already.
         signature: When it was first used; None for a file that could not be looked at.
@@ -28,7 +29,7 @@ class FileState(NamedTuple):
         changed_during_run: Somebody else changed it after its first use, or while it was copied.
     """
 
-    path: Path
+    name: str
     kept: Copy | None = None
     digest: Digest | None = None
     signature: Signature | None = None
@@ -39,6 +40,11 @@ class FileState(NamedTuple):
     changed_during_run: bool = False
 
     @property
+    def path(self) -> Path:
+        """Where it was."""
+        return Path(self.name)
+
+    @property
     def is_deferred(self) -> bool:
         """Whether its content is only at its path."""
         return self.kept is None and self.digest is None and self.why_not_kept is None
@@ -46,29 +52,28 @@ class FileState(NamedTuple):
     @classmethod
     def seen(cls, path: str, status: os.stat_result) -> "FileState":
         """A file that was looked at and not copied."""
-        return cls(
-            Path(path),
-            signature=Signature.of(status),
-            size_bytes=status.st_size,
-            executable=bool(status.st_mode & 0o100),
-        )
+        is_executable = bool(status.st_mode & 0o100)
+        return cls(path, None, None, Signature.of(status), status.st_size, is_executable)
 
     def with_copy(self, copy: Kept) -> "FileState":
         """The same with what became of copying it."""
-        signature = self.signature if copy.status is None else Signature.of(copy.status)
-        return self._replace(
-            kept=copy.copy,
-            signature=signature,
-            size_bytes=signature.size_bytes if signature else 0,
-            why_not_kept=copy.why_not,
-            redacted=copy.redacted,
-            changed_during_run=copy.unstable,
+        signature = copy.signature or self.signature
+        return FileState(
+            self.name,
+            copy.copy,
+            self.digest,
+            signature,
+            signature.size_bytes if signature else 0,
+            self.executable,
+            copy.redacted,
+            copy.why_not,
+            copy.unstable,
         )
 
     def checked(self) -> "FileState":
         """The same with what the file at the path says now, at the end of the run."""
         try:
-            now = Signature.of(os.stat(self.path))
+            now = Signature.of(os.stat(self.name))
         except OSError:
             now = None
         if self.signature is not None and now is not None:
@@ -93,16 +98,21 @@ class FileState(NamedTuple):
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON holds it; what holds its default is left out."""
-        plain: dict[str, Any] = {"path": str(self.path)}
+        plain: dict[str, Any] = {"path": self.name}
         if self.kept is not None:
             plain["kept"] = self.kept.to_plain()
         if self.digest is not None:
             plain["digest"] = str(self.digest)
         if self.signature is not None:
-            plain["signature"] = list(self.signature)
-        for name in ("executable", "redacted", "why_not_kept", "changed_during_run"):
-            if value := getattr(self, name):
-                plain[name] = value
+            plain["signature"] = self.signature
+        if self.executable:
+            plain["executable"] = True
+        if self.redacted:
+            plain["redacted"] = True
+        if self.why_not_kept:
+            plain["why_not_kept"] = self.why_not_kept
+        if self.changed_during_run:
+            plain["changed_during_run"] = True
         return plain
 
     @classmethod
@@ -115,7 +125,7 @@ class FileState(NamedTuple):
         """
         signature = Signature(*plain["signature"]) if "signature" in plain else None
         return cls(
-            Path(plain["path"]),
+            plain["path"],
             kept=Copy.from_plain(plain["kept"], copies) if "kept" in plain else None,
             digest=Digest.parse(plain["digest"]) if "digest" in plain else None,
             signature=signature,
