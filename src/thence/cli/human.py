@@ -1,11 +1,14 @@
 """Sizes, times and texts as people read them."""
 
 import re
+import shlex
+from collections.abc import Iterable
 from datetime import datetime
 
 __all__ = [
     "ago",
     "clean",
+    "command",
     "count",
     "duration",
     "line",
@@ -109,6 +112,11 @@ def clean(text: str) -> str:
 def line(text: str) -> str:
     """The text in one line."""
     return clean(" ".join(text.split()))
+
+
+def command(words: Iterable[str]) -> str:
+    """A command as it could be typed."""
+    return line(shlex.join(words))
 
 
 def shorten(text: str, width: int) -> str:

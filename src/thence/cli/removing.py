@@ -1,11 +1,12 @@
 """`rm` and `erase`: what is to be gone."""
 
-import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from thence.cli import human
+from thence.cli.asking import asks
 from thence.cli.output import Output
 from thence.cli.verb import Invocation, verb
 from thence.errors import InvalidInput
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from thence.execution.erasing import ErasurePlan
     from thence.execution.removing import Removal
 
-__all__ = ["asks", "erase", "rm"]
+__all__ = ["erase", "rm"]
 
 _SHOWN = 20
 _SHOWN_USES = 5
@@ -73,14 +74,7 @@ def rm(
         _show(output, removals)
         reason = click.prompt("Why are they removed?", err=True)
     project.remove(removals, reason=reason or "", force=force)
-    for one in removals:
-        output.record("removed", _fields(one))
-    for one in removals[:_SHOWN]:
-        output.done(f"removed {one.ref}")
-        for line in _uses(one):
-            output.done(f"  {line}")
-    if (more := len(removals) - _SHOWN) > 0:
-        output.done(f"and {more:,} more")
+    _tell(output, "removed", removals, output.done, lambda one: f"removed {one.ref}")
     output.note(_what_is_left(removals))
 
 
@@ -176,11 +170,6 @@ def erase(
         output.note("clones and mirrors follow with: thence pull, thence mirror URL")
 
 
-def asks() -> bool:
-    """Whether somebody is there to be asked."""
-    return sys.stdin.isatty()
-
-
 def _show_erasure(output: Output, wanted: "ErasurePlan") -> None:
     output.record(
         "erasure",
@@ -204,14 +193,25 @@ def _show_erasure(output: Output, wanted: "ErasurePlan") -> None:
 
 
 def _show(output: Output, removals: "list[Removal]") -> None:
+    _tell(output, "removal", removals, output.data, lambda one: f"{one.ref}{_size(one)}")
+
+
+def _tell(
+    output: Output,
+    kind: str,
+    removals: "list[Removal]",
+    say: Callable[[str], None],
+    head: "Callable[[Removal], str]",
+) -> None:
+    """Each of them with what uses it; all of them as objects, and the first ones as text."""
     for one in removals:
-        output.record("removal", _fields(one))
+        output.record(kind, _fields(one))
     for one in removals[:_SHOWN]:
-        output.data(f"{one.ref}{_size(one)}")
+        say(head(one))
         for line in _uses(one):
-            output.data(f"  {line}")
+            say(f"  {line}")
     if (more := len(removals) - _SHOWN) > 0:
-        output.data(f"and {more:,} more: --json")
+        say(f"and {more:,} more: --json")
 
 
 def _fields(removal: "Removal") -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from thence.cli import human
+from thence.cli.asking import ask_for_secrets
 from thence.cli.output import Output
 from thence.cli.progress import steps
 from thence.cli.values import PAIR, as_mapping
@@ -69,6 +70,9 @@ def reproduce(
     REF is a run, or a version that a run made. Its inputs, code and environment are given back in
     an empty folder, the same command runs there, and each result is compared.
 
+    Secrets that were withheld of it are found in the environment variables of this machine, or
+    asked for by name on a terminal; what is typed is neither shown nor kept.
+
     The verdict is kept with the run. Exit status 0: reproduced, or within tolerance. 7: differs.
     3: cannot be checked.
     """
@@ -77,6 +81,7 @@ def reproduce(
         _check_writable(Path(report))
     project = invocation.project()
     output = invocation.output
+    values = ask_for_secrets(output, project, ref, values)
     with steps(output) as tell:
         verdict = project.reproduce(
             ref, keep=None if keep is None else Path(keep), secrets=values, progress=tell

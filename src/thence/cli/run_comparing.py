@@ -9,7 +9,6 @@ import click
 from thence.cli import human
 from thence.cli.page import value_text
 from thence.cli.run_environment import environment_of
-from thence.cli.run_page import command_text
 from thence.cli.table import Column
 from thence.cli.verb import Invocation, verb
 from thence.model.records import FileRole
@@ -115,7 +114,7 @@ def _facts(project: "Project", run: "RunDetail") -> Facts:
     host = sealed.host if sealed else run.opened.host if run.opened else None
     duration = run.duration_s
     general: dict[str, Any] = {
-        "command": command_text(run.command),
+        "command": human.command(run.command),
         "status": run.status.value,
         "took": None if duration is None else human.duration(duration),
     }

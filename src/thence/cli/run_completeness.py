@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from thence.cli import human
 from thence.cli.output import Output
-from thence.cli.page import Field, fields, section
+from thence.cli.page import Field, fields, folded, section
 from thence.cli.run_observed import unseeded
 from thence.model.observed import Observed
 from thence.model.records import FileRole, FileUse, RunSealed
@@ -53,7 +53,6 @@ def show_completeness(output: Output, sealed: RunSealed) -> None:
     sensor = sealed.sensor
     rows: list[Field] = [("sensor", f"{sensor.name}: {sensor.completeness}")]
     rows += [("not seen", text) for text in sensor.not_seen]
-    rows += [("inner run", text) for text in sensor.inner_runs]
     rows += [("network", address) for address in sealed.connections[:_SHOWN]]
     if (more := len(sealed.connections) - _SHOWN) > 0:
         rows.append(("", f"and {more} more addresses"))
@@ -66,12 +65,21 @@ def show_completeness(output: Output, sealed: RunSealed) -> None:
     fields(output, rows)
 
 
-def show_withheld(output: Output, sealed: RunSealed) -> None:
-    """Secrets that were seen and not kept."""
-    if not sealed.withheld:
+def show_withheld(output: Output, sealed: RunSealed, files: Sequence[FileUse]) -> None:
+    """Secrets that were seen and not kept: by name, with the places where each was."""
+    places: dict[str, dict[str, None]] = {}
+    for one in sealed.withheld:
+        where = one.where.removeprefix(f"{sealed.root}/")
+        places.setdefault(one.name, {})[where] = None
+    if not places:
         return
-    section(output, f"withheld, because it is secret ({len(sealed.withheld):,})")
-    rows: list[Field] = [(one.name, one.where) for one in sealed.withheld[:_SHOWN]]
-    if (more := len(sealed.withheld) - _SHOWN) > 0:
+    section(output, f"withheld, because it is secret ({len(places):,})")
+    rows: list[Field] = [(name, ", ".join(places[name])) for name in list(places)[:_SHOWN]]
+    if (more := len(places) - _SHOWN) > 0:
         rows.append(("", f"and {more} more withheld"))
     fields(output, rows)
+    from thence.execution.wanted import wanted_secrets
+
+    if wanted := dict.fromkeys(one.name for one in wanted_secrets(sealed, files)):
+        for text in folded(output, f"to reproduce it, give back: {', '.join(wanted)}"):
+            output.data(text)

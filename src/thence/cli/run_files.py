@@ -1,5 +1,6 @@
 """The part of a run's page about its files and versions."""
 
+import posixpath
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -64,21 +65,32 @@ class _Line(NamedTuple):
 
 
 def _lines(shown: list[FileUse]) -> list[_Line]:
-    """A line for each file; for those of a folder that are one version and many, one together."""
+    """A line for each file; for those that are many and one version, or of one folder, together."""
     groups: dict[tuple[str, Digest | None, str], list[FileUse]] = {}
     for file in shown:
-        folder = file.path.rpartition("/")[0]
+        # A version of a thousand folders is one thing; without one, what lies together is.
+        root = "/" if file.path.startswith("/") else ""
+        folder = _parent(file.path) if file.version is None else root
         groups.setdefault((folder, file.version, _remark(file)), []).append(file)
     lines = []
-    for (folder, version, remark), files in groups.items():
-        if len(shown) > _SHOWN and len(files) >= _MANY and folder:
+    for (_, version, remark), files in groups.items():
+        folder = _shared(files) if len(shown) > _SHOWN and len(files) >= _MANY else ""
+        if folder:
             size = sum(file.size for file in files)
-            lines.append(
-                _Line(f"{folder}/ ({len(files):,} files)", size, version, remark, len(files))
-            )
+            name = f"{folder}/ ({len(files):,} files)"
+            lines.append(_Line(name, size, version, remark, len(files)))
         else:
             lines += [_Line(file.path, file.size, version, remark) for file in files]
     return lines
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _shared(files: list[FileUse]) -> str:
+    """The innermost folder that all of them lie in."""
+    return posixpath.commonpath([_parent(file.path) for file in files])
 
 
 def show_versions(output: Output, run: RunDetail, files: list[FileUse]) -> None:

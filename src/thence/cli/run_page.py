@@ -1,6 +1,5 @@
 """The page of a run: a table of contents of everything that was kept of it."""
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from thence.cli.plain import run_fields
 from thence.cli.run_completeness import completeness, show_completeness, show_withheld
 from thence.cli.run_environment import environment_of, show_code, show_environment
 from thence.cli.run_files import show_files, show_versions
+from thence.cli.run_inner import show_inner
 from thence.cli.run_observed import show_asked, show_cells, show_chance, show_usage
 from thence.cli.run_values import series_of, show_metrics, show_params
 from thence.errors import DataDamaged, NotFound
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from thence.execution.following import Live
     from thence.project import Project
 
-__all__ = ["STATUS_STYLES", "command_text", "show_run"]
+__all__ = ["STATUS_STYLES", "show_run"]
 
 STATUS_STYLES = {
     RunStatus.FINISHED: "green",
@@ -33,11 +33,6 @@ STATUS_STYLES = {
     RunStatus.INTERRUPTED: "yellow",
     RunStatus.RUNNING: "cyan",
 }
-
-
-def command_text(command: Iterable[str]) -> str:
-    """The command as it could be typed."""
-    return human.line(shlex.join(command))
 
 
 def show_run(output: Output, project: "Project", run: RunDetail) -> None:
@@ -73,6 +68,8 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
     show_cells(output, run, observed)
     show_files(output, run, files)
     show_versions(output, run, files)
+    if sealed is not None:
+        show_inner(output, project, sealed)
     show_asked(output, run, observed)
     show_params(output, run)
     show_metrics(output, run, series)
@@ -84,7 +81,7 @@ def show_run(output: Output, project: "Project", run: RunDetail) -> None:
     if environment:
         show_environment(output, environment)
     if sealed is not None:
-        show_withheld(output, sealed)
+        show_withheld(output, sealed, files)
         show_completeness(output, sealed)
     for number, verdict in run.verdicts:
         section(output, f"verdict {number}: {verdict.finding.value}")
@@ -157,7 +154,7 @@ def _head(
         [
             ("removed", human.removal(run.deletion, now)),
             ("undo", f"thence rm --undo {run.run.short}" if project.can_undo(run) else None),
-            ("command", command_text(run.command)),
+            ("command", human.command(run.command)),
             ("notebook", run.sealed.notebook if run.sealed else None),
             ("in", run.root if run.cwd in {"", "."} else f"{run.root}, {run.cwd}"),
             ("on", machine),

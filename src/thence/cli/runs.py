@@ -10,7 +10,6 @@ from thence.cli import human
 from thence.cli.output import Output
 from thence.cli.plain import run_fields
 from thence.cli.run_comparing import compare
-from thence.cli.run_page import command_text
 from thence.cli.table import Column
 from thence.cli.values import PAIR, as_mapping
 from thence.cli.verb import Invocation, VerbGroup, verb
@@ -149,7 +148,7 @@ def _row(
         run.name or "",
         *columns,
         " ".join(metrics[:_SHOWN_METRICS]) + more,
-        command_text(run.command) if run.deletion is None else str(run.deletion),
+        human.command(run.command) if run.deletion is None else str(run.deletion),
     )
 
 
@@ -207,7 +206,7 @@ def _list_waiting(output: Output, project: "Project") -> None:
             },
         )
         if not output.json:
-            output.note(f"waits: {one.run.short} ({ended}) {command_text(opened.command)}")
+            output.note(f"waits: {one.run.short} ({ended}) {human.command(opened.command)}")
 
 
 def tell_waiting(output: Output, project: "Project", *, but: RunId | None = None) -> None:

@@ -26,7 +26,7 @@ from thence.errors import (
 from thence.execution import live
 from thence.execution.capture.environment import Environment
 from thence.execution.capture.host import capture_host, host_deviations
-from thence.execution.capture.placeholders import PLACEHOLDER, match
+from thence.execution.capture.placeholders import PLACEHOLDER
 from thence.execution.capture.placeholders import restore as fill_in
 from thence.execution.capture.secrets import Redactor
 from thence.execution.events import Ended
@@ -43,7 +43,8 @@ from thence.execution.replaying import Replaying
 from thence.execution.restore import Restored, check_elsewhere, restore_files
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
-from thence.execution.surroundings import Secrets, Surroundings
+from thence.execution.surroundings import Surroundings
+from thence.execution.wanted import known_secrets, wanted_secrets
 from thence.execution.watch import Watch
 from thence.formats.base import CompareContext
 from thence.model import codec
@@ -67,16 +68,6 @@ from thence.vault.logs import run_log
 __all__ = ["reproduce"]
 
 _log = logging.getLogger(__name__)
-_OF_STORES = {
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_CONNECTION_STRING",
-    "AZURE_STORAGE_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-}
-
 Progress = Callable[[str], None]
 
 _NAMED_AT_MOST = 10
@@ -170,15 +161,11 @@ class _Reproduction:
         self._started = site.clock()
         self._environment = self._read_environment()
         self._host = capture_host()
-        known = match(site.secret_key(), {**os.environ, **secrets})
-        given = {
-            one.placeholder: secrets[one.name]
-            for one in sealed.withheld
-            if one.placeholder and one.name in secrets and one.placeholder not in known
-        }
-        self._secrets = Secrets({**known, **given}, secrets)
+        self._secrets, others = known_secrets(site, sealed, secrets)
         self._missing: list[str] = []
-        self._deviations: list[str] = []
+        self._deviations = [
+            f"the secret {name} is not the value that the run had" for name in others
+        ]
         self._redactor = Redactor(site.secret_key(), known=secrets)
         self._redactor.scrub_environment(os.environ)
 
@@ -203,7 +190,11 @@ class _Reproduction:
         wrong = check_elsewhere(restored.elsewhere, self._digest_here)
         rebuilt = self._rebuild()
         self._lay_over(restored, rebuilt)
-        self._note_secrets()
+        self._missing += [
+            str(one)
+            for one in wanted_secrets(sealed, uses)
+            if self._secrets.find(one.name, one.placeholder) is None
+        ]
         self._deviations += host_deviations(sealed.host, self._host)
         lent = self._lend(uses, restored)
         with self._preserved(uses) as written:
@@ -334,16 +325,6 @@ class _Reproduction:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.unlink(missing_ok=True)
                 shutil.copyfile(source, target)
-
-    def _note_secrets(self) -> None:
-        for one in self._sealed.withheld:
-            known = self._secrets.find(one.name, one.placeholder)
-            if one.where == "environment" and known is None:
-                if one.name in _OF_STORES and not self._sealed.connections:
-                    continue  # it opened the project's store; the program went nowhere with it
-                self._missing.append(f"the secret {one.name} (an environment variable)")
-            elif one.where == "argv" and one.placeholder and known is None:
-                self._missing.append(f"the secret {one.name} (on the command line)")
 
     def _surroundings(self, restored: Restored, rebuilt: Rebuilt) -> Surroundings:
         caches = self._site.local / "cache" / "home"

@@ -11,6 +11,7 @@ from thence.model.records import MetricPoint
 
 if TYPE_CHECKING:
     from thence.execution.record import Sensor
+    from thence.execution.wanted import Wanted
 
 __all__ = ["Recording"]
 
@@ -82,6 +83,20 @@ class Recording:
             return []
         data = self.site.vault.content.read(run.sealed.observed)
         return decode_observed(data.splitlines())
+
+    def missing_secrets(self, ref: str, given: Mapping[str, str] | None = None) -> "list[Wanted]":
+        """Secrets that reproducing a run would need, and that are not known here.
+
+        Args:
+            ref: A run, or a version that a run made.
+            given: Values by name, beside the environment variables of this machine.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        from thence.execution.wanted import missing_secrets
+
+        return missing_secrets(self.site, ref, given)
 
     def metric_series(self, run: RunDetail, name: str) -> list[MetricPoint]:
         """The points of a metric of a run, in the order in which they were logged.
