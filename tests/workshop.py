@@ -13,7 +13,20 @@ from thence.model.ids import Digest
 from thence.model.records import Comparison, FileRole, FileUse, RunSealed, Verdict
 from thence.project import Project
 
-__all__ = ["Workshop", "environment", "seal_of"]
+__all__ = ["KILL_THE_RECORDER", "Workshop", "environment", "seal_of"]
+
+KILL_THE_RECORDER = """
+import os, signal, sys, time
+from pathlib import Path
+from thence.execution.burst import flush_all
+flush_all()
+for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+    print("last words", file=stream, flush=True)
+    while b"last words" not in Path(os.environ["THENCE_SPOOL"], name).read_bytes():
+        time.sleep(0.01)
+os.kill(os.getppid(), signal.SIGKILL)
+"""
+"""The end of a program: all that it said has reached the spool, and the recorder dies."""
 
 
 @contextlib.contextmanager

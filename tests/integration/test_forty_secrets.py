@@ -17,12 +17,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from patience import PATIENCE_S
 from thence.execution.supervisor import probe
 from thence.index.views import RunDetail
 from thence.model.ids import Digest
 from thence.model.records import RunStatus
 from thence.vault.pack import BlockKind, entries_of, parse_pack_key, read_directory
-from workshop import Workshop, environment, seal_of
+from workshop import KILL_THE_RECORDER, Workshop, environment, seal_of
 
 needs_kernel_sensor = pytest.mark.skipif(
     probe() is not None, reason=f"no kernel-level sensor: {probe()}"
@@ -418,7 +419,7 @@ def test_forty_secrets_of_a_run_in_a_script_are_nowhere(workshop: Workshop) -> N
     workshop.write("script.py", f"{source}run.__exit__(None, None, None)\n")
     with environment(**VARIABLES):
         done = subprocess.run(
-            command, cwd=workshop.root, capture_output=True, check=False, timeout=60
+            command, cwd=workshop.root, capture_output=True, check=False, timeout=PATIENCE_S
         )
     assert done.returncode == 0, done.stderr.decode()
     report(workshop, workshop.project.find_run("run:last"))
@@ -432,19 +433,14 @@ RECORDER = (
 
 @needs_kernel_sensor
 def test_forty_secrets_of_a_run_that_died_are_nowhere(workshop: Workshop) -> None:
-    # What was printed must have reached the recorder before that is killed.
-    command = plant(
-        workshop,
-        after="import signal, time\nsys.stdout.flush()\ntime.sleep(1)\n"
-        "os.kill(os.getppid(), signal.SIGKILL)\n",
-    )
+    command = plant(workshop, after=KILL_THE_RECORDER)
     with environment(**VARIABLES):
         subprocess.run(
             [sys.executable, "-c", RECORDER, *command],
             cwd=workshop.root,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
     assert len(workshop.spools()) == 1
     report(workshop)

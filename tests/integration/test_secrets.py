@@ -4,18 +4,20 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
 from thence.execution.supervisor import probe
 from thence.index.views import RunDetail
 from thence.model.ids import Digest
 from thence.model.records import FileRole, Finding, RunStatus
 from thence.vault.pack import BlockKind, entries_of, parse_pack_key, read_directory
-from workshop import Workshop, environment, seal_of
+from workshop import KILL_THE_RECORDER, Workshop, environment, seal_of
 
 needs_kernel_sensor = pytest.mark.skipif(
     probe() is not None, reason=f"no kernel-level sensor: {probe()}"
@@ -146,19 +148,14 @@ RECORDER = "import sys\nfrom thence.project import Project\nProject.open().execu
 @needs_kernel_sensor
 @pytest.mark.parametrize("knows", [True, False], ids=["with the key", "without the key"])
 def test_no_key_is_anywhere_after_a_run_that_died(workshop: Workshop, knows: bool) -> None:
-    # What was printed must have reached the recorder before that is killed.
-    ending = (
-        "import signal, time\nsys.stdout.flush()\ntime.sleep(1)\n"
-        "os.kill(os.getppid(), signal.SIGKILL)\n"
-    )
-    command = plant(workshop, ending=ending)
+    command = plant(workshop, ending=KILL_THE_RECORDER)
     with environment(**VARIABLES):
         subprocess.run(
             [sys.executable, "-c", RECORDER, *command],
             cwd=workshop.root,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
     assert len(workshop.spools()) == 1
     assert leaks(workshop) == []
@@ -247,16 +244,18 @@ def test_a_run_reproduces_where_its_key_is_known(workshop: Workshop, tmp_path: P
 
 
 def test_what_is_kept_to_look_at_holds_the_key_only_while_it_is_needed(
-    workshop: Workshop,
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept = tmp_path / "kept"  # other tests reproduce at the same time, in the usual place
+    kept.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(kept))
     run = workshop.script(
         "import os\nopen('out.txt', 'w').write(str(len(os.environ['SERVICE_API_KEY'])))\n",
         variables=VARIABLES,
     )
-    before = set(Path("/tmp").glob("thence-reproduce-*"))
     verdict = workshop.reproduce(f"run:{run.run}", variables=VARIABLES)
     assert verdict.finding is Finding.REPRODUCED, verdict
-    assert set(Path("/tmp").glob("thence-reproduce-*")) <= before
+    assert list(kept.iterdir()) == []
     assert leaks(workshop) == []
 
 

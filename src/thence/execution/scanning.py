@@ -15,7 +15,9 @@ from thence.execution.events import CHANGED, CREATED, Action, FileEvent
 
 __all__ = ["Found", "TreeScan"]
 
-# 20,000 files take about 0.1 s; nobody wants to wait for more before the program starts.
+# 20,000 files take about 0.1 s; nobody wants to wait for more before the program starts. A few are
+# looked at on a machine that stalls, too.
+_FEW = 2_000
 _FILE_LIMIT = 200_000
 _PATIENCE_S = 2.0
 
@@ -97,7 +99,7 @@ class TreeScan:
                             )
             except OSError:
                 continue  # removed while we looked, or not ours to read
-            if len(found) > _FILE_LIMIT or time.monotonic() > leave_at:
+            if len(found) > (_FILE_LIMIT if time.monotonic() < leave_at else _FEW):
                 return {}, False
         return found, True
 

@@ -28,7 +28,7 @@ from thence.model.records import SensorReport
 
 __all__ = ["probe", "supervise"]
 
-_PROBE_S = 5.0
+_PROBE_S = 30.0
 _GRACE_S = 0.25
 _PIECE = 1 << 16
 _GUARDED = 2
@@ -172,6 +172,7 @@ def supervise(
         *command,
     ]
     process: subprocess.Popen[bytes] | None = None
+    error = 0
 
     def deliver(number: int) -> None:
         if process is not None:
@@ -197,7 +198,11 @@ def supervise(
             observer.serve_until_end(process.pid)
             code = process.wait()
             observer.serve_rest()
-        error = int(os.read(heard_fd, 8) or 0)
+        # Said before it ended, if at all; strace itself keeps the other end open for as long as
+        # something runs that the command has left behind.
+        os.set_blocking(heard_fd, False)
+        with contextlib.suppress(BlockingIOError):
+            error = int(os.read(heard_fd, 8) or 0)
     finally:
         os.close(heard_fd)
         observer.close()

@@ -28,7 +28,7 @@ from thence.model.records import SensorReport
 __all__ = ["probe", "supervise"]
 
 _MINIMUM_KERNEL = (5, 9)
-_PROBE_TIMEOUT_MS = 5000
+_PROBE_TIMEOUT_MS = 30_000
 # Processes that end just after the command (the rest of a pipeline) are still observed.
 _GRACE_S = 0.25
 _NOTHING: Mapping[int, int] = MappingProxyType({})

@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S, wait_for
 from thence.errors import InvalidInput, NotFound, StorageError
 from thence.execution import supervisor
 from thence.execution.events import Action, Ended, FileEvent
@@ -334,31 +334,38 @@ def test_many_processes_at_once(watched: Watched) -> None:
 
 
 def test_a_process_left_behind_goes_on_and_is_named(watched: Watched) -> None:
-    started = time.monotonic()
-    ended = watched.run("sh", "-c", "(sleep 5; cat a > late) & cat b")
-    assert time.monotonic() - started < 4.5
+    late_one = "while [ ! -e go ]; do sleep 0.05; done; cat a > late.new; mv late.new late"
+    ended = watched.run("sh", "-c", f"({late_one}) & cat b")
     assert ended.report.completeness == "partial"
     assert "left running" in " ".join(ended.report.not_seen)
-    late = watched.cwd / "late"
-    deadline = time.monotonic() + 30
-    while not (late.exists() and late.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert late.read_text() == "a\n"
+    (watched.cwd / "go").touch()
+    wait_for(watched.cwd / "late")
+    assert (watched.cwd / "late").read_text() == "a\n"
 
 
-def test_what_ends_just_after_the_command_is_seen(watched: Watched) -> None:
+def test_what_ends_just_after_the_command_is_seen(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_GRACE_S", PATIENCE_S)
     ended = watched.run("sh", "-c", "(sleep 0.1; cat a) & cat b")
     assert "a" in watched.seen(Action.READ)
     assert ended.report.completeness == "kernel-complete"
 
 
 def test_a_signal_to_the_supervisor_is_passed_on(watched: Watched) -> None:
-    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    def end() -> None:
+        wait_for(watched.cwd / "ready")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    other = threading.Thread(target=end)
+    other.start()
     ended = watched.python(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(33))\n"
-        "time.sleep(20)\n"
+        "open('ready', 'w').close()\n"
+        "time.sleep(600)\n"
     )
+    other.join()
     assert ended.exit_code == 33
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import wait_for
 from thence.errors import StorageError
 from thence.execution import strace, supervisor
 from thence.execution.capture.files import FileLedger
@@ -221,25 +222,31 @@ def test_name_environment_and_descriptors_are_those_given(watched: Watched) -> N
 
 @needs_strace
 def test_a_signal_to_the_supervisor_is_passed_on(watched: Watched) -> None:
-    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    def end() -> None:
+        wait_for(watched.cwd / "ready")
+        os.kill(os.getpid(), signal.SIGTERM)
+
     code = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(33))\n"
-        "time.sleep(20)\n"
+        "open('ready', 'w').close()\n"
+        "time.sleep(600)\n"
     )
+    other = threading.Thread(target=end)
+    other.start()
     assert watched.run(sys.executable, "-c", code).exit_code == 33
+    other.join()
 
 
 @needs_strace
 def test_a_process_left_behind_goes_on_and_is_named(watched: Watched) -> None:
-    ended = watched.run("sh", "-c", "(sleep 1; cat a > late) & cat b")
+    late_one = "while [ ! -e go ]; do sleep 0.05; done; cat a > late.new; mv late.new late"
+    ended = watched.run("sh", "-c", f"({late_one}) & cat b")
     assert ended.report.completeness == "partial"
     assert "left running" in " ".join(ended.report.not_seen)
-    late = watched.cwd / "late"
-    deadline = time.monotonic() + 30
-    while not (late.exists() and late.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert late.read_text() == "a\n"
+    (watched.cwd / "go").touch()
+    wait_for(watched.cwd / "late")
+    assert (watched.cwd / "late").read_text() == "a\n"
 
 
 @needs_strace
@@ -319,7 +326,7 @@ def test_a_thread_that_executes_a_program(watched: Watched) -> None:
         "-c",
         "import os, threading, time\n"
         "threading.Thread(target=os.execv, args=('/bin/cat', ['cat', 'a'])).start()\n"
-        "time.sleep(10)\n",
+        "time.sleep(600)\n",
     )
     assert ended.exit_code == 0
     assert "a" in watched.names(Action.READ)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
+
 SENSORS = ("auto", "audit-hook")
 
 LAUNCH = """
@@ -47,7 +49,7 @@ class OnTerminal:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
-    def read_until(self, text: bytes, timeout_s: float = 20) -> bytes:
+    def read_until(self, text: bytes, timeout_s: float = PATIENCE_S) -> bytes:
         deadline = time.monotonic() + timeout_s
         while text not in self.text:
             ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
@@ -130,7 +132,7 @@ def test_ctrl_c_is_for_the_command(tmp_path: Path, sensor: str) -> None:
     code = (
         "import sys, time\n"
         "try:\n"
-        "    print('ready', flush=True); time.sleep(30)\n"
+        "    print('ready', flush=True); time.sleep(600)\n"
         "except KeyboardInterrupt:\n"
         "    print('stopped by hand', flush=True); sys.exit(9)\n"
     )
@@ -143,7 +145,7 @@ def test_ctrl_c_is_for_the_command(tmp_path: Path, sensor: str) -> None:
 
 
 def test_a_command_without_a_handler_dies_of_ctrl_c(tmp_path: Path) -> None:
-    terminal = OnTerminal(tmp_path, *arguments("auto", "sh", "-c", "echo ready; exec sleep 30"))
+    terminal = OnTerminal(tmp_path, *arguments("auto", "sh", "-c", "echo ready; exec sleep 600"))
     terminal.read_until(b"ready")
     os.write(terminal.fd, b"\x03")
     assert terminal.end() == 0
@@ -163,7 +165,7 @@ def test_a_reader_that_leaves_ends_the_command(tmp_path: Path, sensor: str) -> N
     assert process.stdout is not None
     process.stdout.read(10)
     process.stdout.close()
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert (tmp_path / "ended").read_text().startswith(f"141 {int(signal.SIGPIPE)}")
 
 
@@ -171,16 +173,15 @@ def test_a_reader_that_leaves_ends_the_command(tmp_path: Path, sensor: str) -> N
 def test_a_background_process_that_keeps_the_pipe_open_does_not_hold_us(
     tmp_path: Path, sensor: str
 ) -> None:
-    done = tmp_path / "ended"
-    started = time.monotonic()
+    late = "while [ ! -e go ]; do sleep 0.05; done; echo last"
     process = subprocess.Popen(
-        arguments(sensor, "sh", "-c", "echo first; (sleep 8; echo last) &"),
+        arguments(sensor, "sh", "-c", f"echo first; ({late}) &"),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
     )
-    assert process.wait(20) == 0
-    assert time.monotonic() - started < 7
-    assert done.exists()
+    assert process.wait(PATIENCE_S) == 0
+    assert (tmp_path / "ended").exists()
+    (tmp_path / "go").touch()
     # What comes later still arrives: the watchdog passes it on.
     assert process.stdout is not None
     with process.stdout:
