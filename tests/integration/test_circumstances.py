@@ -210,6 +210,27 @@ def test_python_gives_the_generator_of_its_library_entropy_in_forks(workshop: Wo
     ]
 
 
+def test_all_generators_that_one_line_makes_are_told(workshop: Workshop) -> None:
+    run = script(
+        workshop,
+        """\
+        import random
+        import numpy as np
+        a, b = np.random.default_rng(1), np.random.default_rng()
+        several = [random.Random(seed) for seed in (1, 2, None)]
+        a.normal(), several[1].random()
+        many = [random.Random(seed) for seed in range(1000)]
+        """,
+    )
+    made = [one for one in observed(workshop, run) if isinstance(one, Randomness)]
+    of_numpy = [(one.seed, one.used) for one in made if one.library == "numpy.Generator"]
+    assert of_numpy == [("1", True), (None, False)]
+    of_line = [(one.seed, one.used) for one in made if one.site == "script.py:4"]
+    assert of_line == [("1", False), ("2", True), (None, False)]
+    of_loop = [one.seed for one in made if one.site == "script.py:6"]
+    assert of_loop == [str(seed) for seed in range(8)]
+
+
 def test_torch(workshop: Workshop) -> None:
     for path, text in TORCH.items():
         workshop.write(path, text)

@@ -26,6 +26,7 @@ SOURCES = "chance-sources"
 # Programs seed for each sample: after so many seeds no more is looked at.
 _COMPARED = 50
 _MADE = 64
+_OF_A_LINE = 8
 _FILES = 200
 _TEXT = 1 << 16
 
@@ -150,13 +151,16 @@ class Chance:
     def __init__(self, observation: Observation) -> None:
         self._observation = observation
         self._shared: dict[str, _Shared] = {}
-        self._made: dict[tuple[str, tuple[str, int]], _Made] = {}
+        self._made: list[_Made] = []
+        # By kind, line, and whether they have a seed.
+        self._counts: dict[tuple[str, tuple[str, int], bool], int] = {}
         self._pid = -1
 
     def begin(self) -> None:
         """A run begins."""
         self._pid = os.getpid()
         self._made.clear()
+        self._counts.clear()
         for shared in self._shared.values():
             shared.begin()
             # What was seeded before the run was not seen.
@@ -296,7 +300,7 @@ class Chance:
     # How
 
     def _all(self) -> list[_Shared | _Made]:
-        return [*self._shared.values(), *self._made.values()]
+        return [*self._shared.values(), *self._made]
 
     def _share(
         self, library: str, state: Any, *, is_locked: bool = False
@@ -318,9 +322,11 @@ class Chance:
             site = frames.caller(3, is_deep=is_deep)
             if site is None or len(self._made) >= _MADE:
                 return
-            key = (library, site)
-            if key not in self._made:
-                self._made[key] = _Made(library, seed, site, state)
+            key = (library, site, seed is None)
+            count = self._counts[key] = self._counts.get(key, 0) + 1
+            # Of entropy that is asked for, the source of the line says who needs it.
+            if count <= (1 if state is None else _OF_A_LINE):
+                self._made.append(_Made(library, seed, site, state))
         except Exception:  # noqa: S110
             pass  # it must not break the program
 
