@@ -12,6 +12,7 @@ import pytest
 
 from thence.execution.capture.series import LIMIT_BYTES, FoundSeries, SeriesFiles
 from thence.execution.capture.tfevents import Damaged, Scalar, crc32c, read_scalars
+from thence.model import codec
 from thence.model.records import MetricPoint
 
 WALL = 1_700_000_000.0
@@ -154,6 +155,27 @@ def test_dvclive(tmp_path: Path) -> None:
     assert first.at is not None
     assert first.at.timestamp() == WALL
     assert math.isnan(second.value)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "step\tloss", "step\tloss\n", "\ufeff", "\t\n\t\n"])
+def test_a_table_without_rows_has_no_series(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "plots/metrics/loss.tsv", text)
+    assert read(tmp_path) == ([], {}, [])
+
+
+def test_steps_that_are_none_are_left_out_and_told(tmp_path: Path) -> None:
+    text = "step\tloss\n1e30\t1\n-1e30\t2\nnan\t3\ninf\t4\nlast\t5\n\t6\n2.0\tnan\n"
+    write(tmp_path / "plots/metrics/loss.tsv", text)
+    write(tmp_path / "training.log", f"epoch,loss\n{2**63 - 1},1\n{2**63},1\n3,NaN\n")
+    found = read(tmp_path)
+    assert [step for step, _ in steps(found, "loss")] == [None] * 6 + [2]
+    assert [step for step, _ in steps(found, "training/loss")] == [None, None, 3]
+    assert found.problems == [
+        "5 steps in plots/metrics/loss.tsv were not understood, the first is '1e30'",
+        f"2 steps in training.log were not understood, the first is '{2**63 - 1}'",
+    ]
+    lines = [codec.encode(point) for point in found.points]
+    assert len([codec.decode(line, MetricPoint) for line in lines]) == 10
 
 
 def test_lightning(tmp_path: Path) -> None:

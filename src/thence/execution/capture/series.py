@@ -5,7 +5,6 @@ Known are the event files of TensorBoard, the tables of DVCLive (`plots/metrics/
 """
 
 import csv
-import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,8 @@ __all__ = ["LIMIT_BYTES", "LIMIT_POINTS", "FoundSeries", "SeriesFiles"]
 LIMIT_BYTES = 100 << 20
 LIMIT_POINTS = 1_000_000
 _LIMIT_COLUMNS = 1000
+_LIMIT_STEP = 2.0**63
+_SHOWN = 40
 _HEAD = 64 << 10
 _TABLES = {".csv", ".tsv", ".log", ".txt"}
 _PLACES = {"epoch", "step", "timestamp"}
@@ -145,19 +146,27 @@ class SeriesFiles:
             separator = _separator(file.readline())
             file.seek(0)
             rows = csv.reader(file, delimiter=separator)
-            columns = next(rows)[:_LIMIT_COLUMNS]
+            columns = next(rows, [])[:_LIMIT_COLUMNS]
             group = _group(name, kind)
-            place = next((one for one in ("step", "epoch") if one in columns), None)
+            place = next((one for one in ("step", "epoch") if one in columns), "")
+            strange: list[str] = []
             for row in rows:
                 cells = dict(zip(columns, row, strict=False))
-                step = _number(cells.get(place or "", ""))
+                step = _step(cells.get(place, ""))
+                if step is None and cells.get(place):
+                    strange.append(cells[place])
                 at = _number(cells.get("timestamp", ""))
                 for column, text in cells.items():
                     value = None if column in _PLACES or not column else _number(text)
                     if value is not None:
                         metric = _dvclive_name(name) if kind == "dvclive" else column
                         wall_s = None if at is None else at / 1000  # milliseconds
-                        self._add(group, metric, _Point(_step(step), value, wall_s))
+                        self._add(group, metric, _Point(step, value, wall_s))
+        if strange:
+            self._problems.append(
+                f"{len(strange)} steps in {name} were not understood, the first is"
+                f" {self._clean(strange[0][:_SHOWN])!r}"
+            )
 
 
 def _kind(path: Path, name: str) -> str | None:
@@ -202,8 +211,11 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _step(value: float | None) -> int | None:
-    return int(value) if value is not None and math.isfinite(value) else None
+def _step(text: str) -> int | None:
+    """A whole number that indexes can hold."""
+    value = _number(text)
+    # As a float, what is just below the limit is the limit.
+    return int(value) if value is not None and abs(value) < _LIMIT_STEP else None
 
 
 def _moment(wall_s: float | None) -> datetime | None:
