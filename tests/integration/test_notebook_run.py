@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from library_http import TABLE, library
 from thence.errors import InvalidInput, NotFound
 from thence.index.views import RunDetail
 from thence.model.observed import Cell
@@ -111,6 +112,26 @@ def test_a_notebook_is_reproduced(workshop: Workshop) -> None:
         verdict = workshop.project.reproduce(f"run:{run.run}")
     assert verdict.finding is Finding.REPRODUCED, verdict
     assert {one.path for one in verdict.results} == {"total.json", "train.executed.ipynb"}
+
+
+def test_what_cells_fetched_is_kept_and_given_back(workshop: Workshop) -> None:
+    with library() as server:
+        write(
+            workshop,
+            "import urllib.request as web",
+            f"body = web.urlopen({server.url + 'table.csv'!r}).read()",
+            "print(len(body), file=open('size.txt', 'w'))",
+        )
+        done = workshop.thence("run", "train.ipynb", "--keep-remote")
+        assert done.returncode == 0, done.stderr
+        run = workshop.project.find_run("run:last")
+        kept = workshop.files(run, FileRole.REMOTE)
+        assert workshop.read(kept[f"{server.url}table.csv"].digest) == TABLE
+        server.asked.clear()
+    verdict = workshop.reproduce()
+    assert verdict.finding is Finding.REPRODUCED, verdict
+    assert verdict.missing == ()
+    assert server.asked == []
 
 
 def test_an_error_in_a_cell_fails_the_run_and_names_the_cell(workshop: Workshop) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NOTEBOOK_HELP", "is_notebook", "read_words"]
 
-NOTEBOOK_HELP = "-p NAME VALUE, --output PATH, --kernel NAME"
+NOTEBOOK_HELP = "-p NAME VALUE, --output PATH, --kernel NAME, --keep-remote"
 
 _ENDING = ".ipynb"
 
@@ -20,8 +20,11 @@ def is_notebook(command: Sequence[str]) -> bool:
     return bool(command) and command[0].endswith(_ENDING)
 
 
-def read_words(command: Sequence[str]) -> "NotebookRequest":
+def read_words(command: Sequence[str]) -> "tuple[NotebookRequest, bool]":
     """The notebook, and what is wanted of it.
+
+    Returns:
+        It; and whether `--keep-remote` stands among these words.
 
     Raises:
         click.UsageError: There are other words.
@@ -31,8 +34,12 @@ def read_words(command: Sequence[str]) -> "NotebookRequest":
     path, *words = command
     params: list[tuple[str, str]] = []
     named: dict[str, str] = {}
+    keep_remote = False
     while words:
         word = words.pop(0)
+        if word == "--keep-remote":
+            keep_remote = True
+            continue
         if word in {"-p", "--parameter"}:
             if len(words) < 2:
                 raise click.UsageError(f"{word} takes a name and a value: {word} lr 0.1")
@@ -46,4 +53,5 @@ def read_words(command: Sequence[str]) -> "NotebookRequest":
         if not has_value and not words:
             raise click.UsageError(f"{option} takes a value")
         named[option] = value if has_value else words.pop(0)
-    return NotebookRequest(path, tuple(params), named.get("--kernel"), named.get("--output"))
+    request = NotebookRequest(path, tuple(params), named.get("--kernel"), named.get("--output"))
+    return request, keep_remote

@@ -75,7 +75,8 @@ def run(
 
     A notebook (NAME.ipynb) is executed from its first cell to its last; its file stays as it is,
     and the executed one is an output of the run. What may follow its name: -p NAME VALUE, once for
-    each parameter, --output PATH to write the executed notebook there too, and --kernel NAME.
+    each parameter, --output PATH to write the executed notebook there too, --kernel NAME, and
+    --keep-remote.
 
     The exit status is that of the command. It has the terminal to itself: nothing but its own
     output is on stdout, and with --json the object of the run, or the error, is on stderr.
@@ -83,7 +84,7 @@ def run(
     invocation.keeps_stdout_free = True
     given_tags = as_mapping(tags, "tag")
     given_params = {key: value_of(value) for key, value in as_mapping(params, "parameter").items()}
-    notebook = read_words(command) if is_notebook(command) else None
+    notebook, is_wanted = read_words(command) if is_notebook(command) else (None, False)
     project = invocation.project()
     if notebook is not None:
         with cells(invocation.output) as tell:
@@ -98,6 +99,7 @@ def run(
                 tags=given_tags,
                 options=given_params,
                 sensor=sensor,  # type: ignore[arg-type]  # click has checked it
+                keep_remote=keep_remote or is_wanted,
                 progress=tell,
             )
         if done.sealed is not None and done.sealed.traceback:

@@ -38,6 +38,7 @@ class Recording:
         tags: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
         sensor: "Sensor" = "auto",
+        keep_remote: bool = False,
         progress: Callable[[int, int], None] = lambda number, total: None,
     ) -> RunDetail:
         """Execute a notebook under capture, and seal the run.
@@ -53,6 +54,8 @@ class Recording:
             tags: Of the run.
             options: Parameters of the run that are none of the notebook.
             sensor: How to watch.
+            keep_remote: Keep what its cells fetch over HTTP, for reproducing it without the
+                network.
             progress: Is told of each cell that begins: its number, and how many there are.
 
         Raises:
@@ -67,7 +70,9 @@ class Recording:
         from thence.execution.notebook import NotebookRequest
         from thence.execution.notebook_run import execute_notebook
 
-        given = record.RunOptions(name, experiment, note, tags or {}, options or {})
+        given = record.RunOptions(
+            name, experiment, note, tags or {}, options or {}, keep_remote=keep_remote
+        )
         request = NotebookRequest(path, tuple(params), kernel, output)
         run = execute_notebook(self.site, request, given, sensor=sensor, progress=progress)
         return following.detail(self.site, run)
