@@ -22,6 +22,7 @@ __all__ = ["Observer", "Tally", "parse_events"]
 # Who is still connected then is left running.
 _GRACE_S = 0.25
 _PIECE = 1 << 16
+_LOOK_S = 1.0
 _WRITES = frozenset(
     {Action.TRUNCATE, Action.WRITE, Action.UPDATE, Action.REMOVE, Action.RENAME, Action.LINK}
 )
@@ -30,14 +31,15 @@ _WRITES = frozenset(
 def parse_events(data: bytes) -> tuple[list[FileEvent], bytes]:
     """Whole events in a stream, and the bytes that are left over."""
     events = []
-    while len(data) >= 4:
-        length = int.from_bytes(data[:4], "big")
-        if len(data) < 4 + length:
+    at, size = 0, len(data)
+    while at + 4 <= size:
+        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+        if end > size:
             break
-        action, path, target, pid, detail = map(os.fsdecode, data[4 : 4 + length].split(b"\0"))
+        action, path, target, pid, detail = os.fsdecode(data[at + 4 : end]).split("\0")
         events.append(FileEvent(Action(action), path, target, int(pid), detail))
-        data = data[4 + length :]
-    return events, data
+        at = end
+    return events, data[at:]
 
 
 class Tally:
@@ -111,6 +113,8 @@ class Observer:
         self._server.bind(str(folder / child.SOCKET))
         self._server.listen(64)
         self._rest: dict[socket.socket, bytes] = {}
+        self._told_at = 0
+        self._look_at = time.monotonic() + _LOOK_S
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
 
@@ -149,10 +153,13 @@ class Observer:
         """Answer until this can be read and nobody asks anything more."""
         self._selector.register(descriptor, selectors.EVENT_READ)
         while True:
-            ready = [key.fileobj for key, _ in self._selector.select()]
+            ready = [key.fileobj for key, _ in self._selector.select(_LOOK_S)]
             if ready == [descriptor]:
                 break
             self._serve(ready)
+            if time.monotonic() >= self._look_at:
+                self._read_told()
+                self._look_at = time.monotonic() + _LOOK_S
         self._selector.unregister(descriptor)
 
     def serve_rest(self) -> None:
@@ -190,8 +197,22 @@ class Observer:
             del self._rest[connection]
             connection.close()
 
+    def _read_told(self) -> None:
+        """Tell of what programs noted in a file because nothing depends on when we hear of it."""
+        try:
+            with (self._folder / child.TOLD).open("rb") as file:
+                file.seek(self._told_at)
+                data = file.read()
+            events, rest = parse_events(data)
+        except (OSError, ValueError):
+            return
+        self._told_at += len(data) - len(rest)
+        for event in events:
+            self._tally.tell(event)
+
     def late_events(self) -> list[FileEvent]:
-        """What processes noted in the file because they could not reach us."""
+        """What processes noted in the file because they could not reach us; all has ended."""
+        self._read_told()
         try:
             events, _ = parse_events((self._folder / child.LATE).read_bytes())
         except (OSError, ValueError):

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from thence.execution.capture.secrets import Redactor
+from thence.execution.events import Action, FileEvent
+from thence.execution.hearing import Observer, Tally
 from thence.execution.inside.child import ANSWER, LATE, SOCKET, Channel, Watcher
 from thence.execution.inside.notes import DROPPED, NOTES, Notes, encode
 from thence.execution.launch import launch
@@ -246,6 +248,58 @@ def test_the_timeout_that_a_program_sets_for_its_sockets_is_not_for_ours(tmp_pat
             socket.setdefaulttimeout(before)
         answering.join(30)
     assert not (tmp_path / LATE).exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["/v/lib/python3.11/site-packages/a/b.pyc", "/usr/lib/python3/dist-packages/c.so"]
+)
+def test_modules_of_packages_are_told_without_waiting(tmp_path: Path, path: str) -> None:
+    heard: list[FileEvent] = []
+    with Observer(Tally(heard.append), tmp_path) as observer:  # which does not listen yet
+        channel = Channel(str(tmp_path))
+        for _ in range(3):
+            channel.send("read", path, "", 1, "")
+        assert observer.late_events() == []
+        channel.send("read", path, "", 2, "")
+        assert observer.late_events() == []
+    assert heard == [FileEvent(Action.READ, path, "", pid, "") for pid in (1, 1, 1, 2)]
+
+
+def test_a_program_that_closes_all_descriptors_gets_nothing_of_ours_into_its_files(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, sys\n"
+        "from thence.execution.inside.child import Channel\n"
+        "channel = Channel(sys.argv[1])\n"
+        "channel.send('read', '/x/site-packages/a.py', '', 1, '')\n"
+        "os.closerange(3, 100)\n"
+        "mine = open('mine', 'wb')\n"
+        "channel.send('read', '/x/site-packages/b.py', '', 1, '')\n"
+        "mine.write(b'of the program')\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, check=True)
+    assert (tmp_path / "mine").read_bytes() == b"of the program"
+    heard: list[FileEvent] = []
+    with Observer(Tally(heard.append), tmp_path) as observer:
+        observer.late_events()
+    assert [event.path[-4:] for event in heard] == ["a.py", "b.py"]
+
+
+@pytest.mark.parametrize(
+    ("action", "path"),
+    [
+        ("write", "/v/lib/python3.11/site-packages/a/b.py"),
+        ("read", "/v/lib/python3.11/site-packages/a/data.csv"),
+        ("read", "/home/me/project/a.py"),
+    ],
+)
+def test_for_all_else_the_program_waits(tmp_path: Path, action: str, path: str) -> None:
+    heard: list[FileEvent] = []
+    with Observer(Tally(heard.append), tmp_path) as observer:
+        Channel(str(tmp_path), patience_s=0.05).send(action, path, "", 1, "")
+        assert heard == []
+        assert [event.path for event in observer.late_events()] == [path]  # no answer came
 
 
 def test_ctrl_c_at_any_line_leaves_no_thread_deaf() -> None:

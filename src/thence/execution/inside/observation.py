@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 
-from . import child, identity, imports, natives, notes
+from . import child, identity, imports, notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,11 +92,10 @@ def quietly(function: Callable[[], Any]) -> None:
 
 def start_parts(observation: Observation) -> None:
     """Start all parts; one that fails is left out."""
-    from importlib import import_module
-
     for name in PARTS:
         try:
-            import_module(f".{name}", __package__).start(observation)
+            # Without importlib, which not every Python has loaded.
+            __import__(f"{__package__}.{name}", fromlist=["start"]).start(observation)
         except Exception:  # noqa: S112
             continue
 
@@ -128,6 +127,8 @@ def _observe(folder: str) -> None:
     told = notes.Notes(folder)
     observation = Observation(watcher, told.tell, plan)
     if watcher.active:
+        from . import natives
+
         natives.start(observation)
     start_parts(observation)
     observation.on_end(told.finish)
