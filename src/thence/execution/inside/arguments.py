@@ -6,7 +6,7 @@ import sys
 from _thread import _local
 
 from . import frames, values
-from .observation import quietly
+from .wrapping import like, quietly, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,27 +79,23 @@ class Arguments:
 
     def has_argparse(self, module: Any) -> None:
         """The module `argparse` is there."""
-        parser, busy = module.ArgumentParser, self._local
-        inner = parser.parse_known_args
-        if hasattr(inner, "__thence__"):
-            return
+        busy, parsed = self._local, self._parsed
 
-        def parse_known_args(self: Any, args: Any = None, namespace: Any = None) -> Any:
-            if getattr(busy, "parsing", False):  # the parser of a subcommand
-                return inner(self, args, namespace)
-            busy.parsing = True
-            try:
-                result = inner(self, args, namespace)
-            finally:
-                busy.parsing = False
-            quietly(lambda: parsed(self, args, result[0], result[1]))
-            return result
+        def around(inner: Any) -> Any:
+            def parse_known_args(self: Any, args: Any = None, namespace: Any = None) -> Any:
+                if getattr(busy, "parsing", False):  # the parser of a subcommand
+                    return inner(self, args, namespace)
+                busy.parsing = True
+                try:
+                    result = inner(self, args, namespace)
+                finally:
+                    busy.parsing = False
+                quietly(lambda: parsed(self, args, result[0], result[1]))
+                return result
 
-        def parsed(parser: Any, args: Any, namespace: Any, rest: list[str]) -> None:
-            self._parsed(parser, args, namespace, rest)
+            return parse_known_args
 
-        frames.imitate(parse_known_args, inner)
-        parser.parse_known_args = parse_known_args
+        wrap(module.ArgumentParser, "parse_known_args", around, KIND)
 
     def _parsed(self, parser: Any, args: Any, namespace: Any, rest: list[str]) -> None:
         words = sys.argv[1:] if args is None else [str(one) for one in args]
@@ -125,17 +121,16 @@ class Arguments:
 
     def has_click(self, module: Any) -> None:
         """The module `click.core` is there, or the one of it that typer has."""
-        inner = module.Command.invoke
-        if hasattr(inner, "__thence__"):
-            return
-
-        def invoke(self: Any, ctx: Any) -> Any:
-            quietly(lambda: invoked(self, ctx))
-            return inner(self, ctx)
-
         invoked = self._invoked
-        frames.imitate(invoke, inner)
-        module.Command.invoke = invoke
+
+        def around(inner: Any) -> Any:
+            def invoke(self: Any, ctx: Any) -> Any:
+                quietly(lambda: invoked(self, ctx))
+                return inner(self, ctx)
+
+            return invoke
+
+        wrap(module.Command, "invoke", around, KIND)
 
     def _invoked(self, command: Any, ctx: Any) -> None:
         if not _is_own_function(command.callback):
@@ -159,23 +154,22 @@ class Arguments:
 
     def has_fire(self, module: Any) -> None:
         """The module `fire.core` is there."""
-        inner = module._MakeParseFn  # noqa: SLF001
-        if hasattr(inner, "__thence__"):
-            return
-
-        def make(fn: Any, metadata: Any) -> Any:
-            parse = inner(fn, metadata)
-
-            def parsing(args: Any) -> Any:
-                result = parse(args)
-                quietly(lambda: parsed(fn, args, result))
-                return result
-
-            return parsing
-
         parsed = self._fired
-        frames.imitate(make, inner)
-        module._MakeParseFn = make  # noqa: SLF001
+
+        def around(inner: Any) -> Any:
+            def make(fn: Any, metadata: Any) -> Any:
+                parse = inner(fn, metadata)
+
+                def parsing(args: Any) -> Any:
+                    result = parse(args)
+                    quietly(lambda: parsed(fn, args, result))
+                    return result
+
+                return parsing
+
+            return make
+
+        wrap(module, "_MakeParseFn", around, KIND)
 
     def _fired(self, function: Any, args: Any, result: Any) -> None:
         from inspect import signature
@@ -203,24 +197,23 @@ class Arguments:
 
     def has_hydra(self, module: Any) -> None:
         """The module `hydra.core.utils` is there, and not yet what imports from it."""
-        inner = module.run_job
-        if hasattr(inner, "__thence__"):
-            return
 
-        def run_job(*args: Any, **kwargs: Any) -> Any:
-            if "task_function" in kwargs:
-                kwargs["task_function"] = told(kwargs["task_function"])
-            elif args:
-                args = (told(args[0]), *args[1:])
-            return inner(*args, **kwargs)
+        def around(inner: Any) -> Any:
+            def run_job(*args: Any, **kwargs: Any) -> Any:
+                if "task_function" in kwargs:
+                    kwargs["task_function"] = told(kwargs["task_function"])
+                elif args:
+                    args = (told(args[0]), *args[1:])
+                return inner(*args, **kwargs)
+
+            return run_job
 
         def told(task: Any) -> Any:
             def task_function(cfg: Any) -> Any:
                 quietly(lambda: configured(cfg))
                 return task(cfg)
 
-            frames.imitate(task_function, task)
-            return task_function
+            return like(task_function, task, KIND)
 
         def configured(cfg: Any) -> None:
             words = sys.argv[1:]
@@ -229,16 +222,13 @@ class Arguments:
             rest = [word for word in words if word.startswith(own)]
             self.tell("hydra", found, defaults=[], argv=words, rest=rest)
 
-        frames.imitate(run_job, inner)
-        module.run_job = run_job
+        wrap(module, "run_job", around, KIND)
 
     def has_omegaconf(self, module: Any) -> None:
         """The module `omegaconf.omegaconf` is there."""
         holder = module.OmegaConf
         for name in ("create", "load", "merge", "unsafe_merge", "from_cli", "from_dotlist"):
-            inner = getattr(holder, name, None)
-            if inner is not None and not hasattr(inner, "__thence__"):
-                setattr(holder, name, staticmethod(self._making(holder, inner)))
+            wrap(holder, name, lambda inner: self._making(holder, inner), KIND)
 
     def _making(self, holder: Any, inner: Any) -> Any:
         def make(*args: Any, **kwargs: Any) -> Any:
@@ -253,7 +243,6 @@ class Arguments:
                 found = _container(holder, result)
                 self.tell("omegaconf", found, defaults=[], argv=None, rest=[])
 
-        frames.imitate(make, inner)
         return make
 
 

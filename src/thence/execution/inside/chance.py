@@ -10,7 +10,7 @@ import os
 import sys
 
 from . import frames
-from .observation import quietly
+from .wrapping import quietly, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KIND", "SOURCES", "Chance", "start"]
 
+_PART = "chance"
 KIND = "chance"
 SOURCES = "chance-sources"
 # Programs seed for each sample: after so many seeds no more is looked at.
@@ -214,8 +215,8 @@ class Chance:
         shared = self._share("random", module._inst.getstate)  # noqa: SLF001
         # Python gives it entropy in each fork; now that this is registered, we come after it.
         self._observation.on_fork(self._shared["random"].begin)
-        _wrap(module, "seed", lambda inner: _seeding(inner, shared))
-        _wrap(module, "setstate", lambda inner: _restoring(inner, shared))
+        wrap(module, "seed", lambda inner: _seeding(inner, shared), _PART)
+        wrap(module, "setstate", lambda inner: _restoring(inner, shared), _PART)
         made = self._make
 
         def wrapper(inner: Any) -> Any:
@@ -226,7 +227,7 @@ class Chance:
 
             return __init__
 
-        _wrap(module.Random, "__init__", wrapper)
+        wrap(module.Random, "__init__", wrapper, _PART)
 
     # NumPy
 
@@ -235,8 +236,8 @@ class Chance:
         mtrand = module.mtrand
         shared = self._share("numpy", lambda: mtrand._rand.get_state(legacy=False))  # noqa: SLF001
         for holder in (module, mtrand):
-            _wrap(holder, "seed", lambda inner: _seeding(inner, shared))
-            _wrap(holder, "set_state", lambda inner: _restoring(inner, shared))
+            wrap(holder, "seed", lambda inner: _seeding(inner, shared), _PART)
+            wrap(holder, "set_state", lambda inner: _restoring(inner, shared), _PART)
         made, generator = self._make, module.Generator
 
         def making(inner: Any) -> Any:
@@ -250,10 +251,10 @@ class Chance:
             return default_rng
 
         if isinstance(generator, type):
-            _wrap(module, "default_rng", making)
+            wrap(module, "default_rng", making, _PART)
         # All generators that are made without a seed ask here for entropy. So do those of
         # `RandomState(7)`, which is told apart by the source of the call.
-        _wrap(module.bit_generator, "randbits", self._asking)
+        wrap(module.bit_generator, "randbits", self._asking, _PART)
 
     def _asking(self, inner: Any) -> Any:
         made = self._make
@@ -279,16 +280,16 @@ class Chance:
 
             return asking
 
-        _wrap(module, name, wrapper)
+        wrap(module, name, wrapper, _PART)
 
     # PyTorch
 
     def has_torch_functions(self, module: Any) -> None:
         """The module `torch.random` is there, and not yet what it is imported by."""
         shared = self._torch
-        _wrap(module, "manual_seed", lambda inner: _seeding(inner, shared))
-        _wrap(module, "seed", lambda inner: _seeding(inner, shared))
-        _wrap(module, "set_rng_state", lambda inner: _restoring(inner, shared))
+        wrap(module, "manual_seed", lambda inner: _seeding(inner, shared), _PART)
+        wrap(module, "seed", lambda inner: _seeding(inner, shared), _PART)
+        wrap(module, "set_rng_state", lambda inner: _restoring(inner, shared), _PART)
 
     def has_torch(self, module: Any) -> None:
         """The package `torch` is there, whole."""
@@ -361,17 +362,6 @@ def _look(shared: Callable[[], _Shared | None]) -> _Shared | None:
         return None
     quietly(one.look)
     return one
-
-
-def _wrap(holder: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-    inner = getattr(holder, name, None)
-    if inner is not None and not hasattr(inner, "__thence__"):
-        outer = wrapper(inner)
-        frames.imitate(outer, inner)
-        if not isinstance(holder, type):
-            # By which it is found when it is pickled; methods have another one.
-            outer.__module__, outer.__qualname__ = holder.__name__, name
-        setattr(holder, name, outer)
 
 
 def _text(seed: Any) -> str | None:

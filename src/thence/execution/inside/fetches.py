@@ -62,14 +62,6 @@ class Fetches:
         """Call a function; what it does is not observed, and it cannot fail."""
         self._observation.watcher.guarded(function, argument)
 
-    @staticmethod
-    def quietly(function: Any) -> None:
-        """Call a function that cannot fail."""
-        try:  # noqa: SIM105 - contextlib would have to be imported
-            function()
-        except Exception:  # noqa: S110
-            pass
-
     def answered(
         self,
         method: str,

@@ -8,11 +8,10 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FrameType
-    from typing import Any
 
     Site = tuple[str, int]
 
-__all__ = ["caller", "imitate", "is_own", "is_own_module", "outside", "own"]
+__all__ = ["caller", "is_own", "is_own_module", "outside", "own"]
 
 _LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -108,14 +107,3 @@ def _absolute(path: str) -> str:
         return os.path.abspath(path)
     except OSError:  # the working directory is gone
         return path
-
-
-def imitate(outer: Any, inner: Any) -> None:
-    """Make a wrapper look like what it wraps."""
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        try:
-            setattr(outer, name, getattr(inner, name))
-        except (AttributeError, TypeError):
-            continue
-    outer.__wrapped__ = inner
-    outer.__thence__ = True

@@ -1,9 +1,8 @@
 """`http.client`, and what is made of it: urllib, requests, urllib3, botocore, pandas."""
 
-# ruff: noqa: SLF001 - the clients have no public place to stand in
-
 from __future__ import annotations
 
+from . import wrapping
 from .addresses import key_of, peer_text
 from .bodies import Body, Dechunked
 
@@ -16,31 +15,37 @@ if TYPE_CHECKING:
 
 __all__ = ["wrap", "wrap_urllib3"]
 
+_PART = "http"
+
 
 def wrap(module: Any, fetches: Fetches, replay: Replay) -> None:
     """Observe all connections of the module `http.client`."""
-    import functools
-
     connection = module.HTTPConnection
-    ask, answer = connection.putrequest, connection.getresponse
+    wrapping.wrap(connection, "putrequest", lambda ask: _asking(ask, replay), _PART)
+    wrapping.wrap(connection, "getresponse", lambda answer: _answering(answer, fetches), _PART)
 
-    @functools.wraps(ask)
+
+def _asking(ask: Any, replay: Replay) -> Any:
     def putrequest(self: Any, method: str, url: str, *args: Any, **named: Any) -> Any:
         done = ask(self, method, url, *args, **named)
-        try:
-            full = _url(self, url)
-            self._thence_asked = (str(method), full)
-            if isinstance(self.sock, _Kept):
-                self.sock = None
-            if replay.has(method, full):
-                if self.sock is not None:
-                    self.sock.close()
-                self.sock = _Kept(self, str(method), full, replay)
-        except Exception:  # noqa: S110
-            pass  # an address that nobody has seen yet
+        # It fails with an address that nobody has seen yet.
+        wrapping.quietly(lambda: asked(self, str(method), url))
         return done
 
-    @functools.wraps(answer)
+    def asked(self: Any, method: str, url: str) -> None:
+        full = _url(self, url)
+        self._thence_asked = (method, full)
+        if isinstance(self.sock, _Kept):
+            self.sock = None
+        if replay.has(method, full):
+            if self.sock is not None:
+                self.sock.close()
+            self.sock = _Kept(self, method, full, replay)
+
+    return putrequest
+
+
+def _answering(answer: Any, fetches: Fetches) -> Any:
     def getresponse(self: Any, *args: Any, **named: Any) -> Any:
         sock = self.sock
         peer = _peer(sock)
@@ -48,27 +53,25 @@ def wrap(module: Any, fetches: Fetches, replay: Replay) -> None:
         asked = getattr(self, "_thence_asked", None)
         if asked is not None and fetches.listening:
             is_kept = isinstance(sock, _Kept) and sock.is_answered
-            fetches.quietly(lambda: _observe(fetches, response, asked, peer, is_kept))
+            wrapping.quietly(lambda: _observe(fetches, response, asked, peer, is_kept))
         return response
 
-    connection.putrequest = putrequest
-    connection.getresponse = getresponse
+    return getresponse
 
 
 def wrap_urllib3(module: Any, replay: Replay) -> None:
     """Have the pools of urllib3 not connect before it is known what is asked for."""
-    import functools
 
-    pool = module.HTTPSConnectionPool
-    validate = pool._validate_conn
+    def around(validate: Any) -> Any:
+        def _validate_conn(self: Any, conn: Any) -> Any:
+            origin = key_of(_url(conn, "/"))[:-1]
+            is_kept = conn.sock is None and origin in replay.origins
+            return None if is_kept else validate(self, conn)
 
-    @functools.wraps(validate)
-    def _validate_conn(self: Any, conn: Any) -> Any:
-        origin = key_of(_url(conn, "/"))[:-1]
-        return None if conn.sock is None and origin in replay.origins else validate(self, conn)
+        return _validate_conn
 
     if replay.origins:
-        pool._validate_conn = _validate_conn
+        wrapping.wrap(module.HTTPSConnectionPool, "_validate_conn", around, _PART)
 
 
 def _url(connection: Any, path: str) -> str:

@@ -7,13 +7,14 @@ import os
 import sys
 
 from . import child, identity, imports, notes
+from .wrapping import quietly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["PARTS", "PLAN", "Observation", "begin", "quietly", "start_parts"]
+__all__ = ["PARTS", "PLAN", "Observation", "begin", "start_parts"]
 
 PLAN = "plan"
 
@@ -80,14 +81,6 @@ class Observation:
         module.register_after_fork(
             self, lambda one: module.Finalize(None, one.ended, exitpriority=-2000)
         )
-
-
-def quietly(function: Callable[[], Any]) -> None:
-    """Call it; what fails does not reach the program."""
-    try:  # noqa: SIM105 - contextlib would have to be imported
-        function()
-    except Exception:  # noqa: S110
-        pass
 
 
 def start_parts(observation: Observation) -> None:
