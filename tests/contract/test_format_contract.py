@@ -1,6 +1,7 @@
 """Every format against the contract."""
 
 import gzip
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from thence.formats.csv_table import CSV
 from thence.formats.gzip_file import Gzip
 from thence.formats.image import Image
 from thence.formats.json_value import JSON
+from thence.formats.notebook import Notebook
 from thence.formats.parquet import Arrow, Parquet
 from thence.formats.pickled import Pickle
 from thence.formats.skops_model import Skops
@@ -471,6 +473,43 @@ class TestSVG(FormatContract):
     def near_misses(self) -> Sequence[tuple[Any, Any]]:
         two = '<svg>\n<a id="p"/>\n<a id="q"/>\n<use href="#p"/>\n</svg>'
         return [(_figure(), _figure("2")), (two, two.replace("#p", "#q"))]
+
+
+class TestNotebook(FormatContract):
+    """Notebooks are compared, and loaded as text: samples are the cells."""
+
+    def make(self) -> Format:
+        return Notebook()
+
+    def write(self, obj: Any, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        text = json.dumps({"cells": obj, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+        (folder / "n.ipynb").write_text(text)
+        return folder / "n.ipynb"
+
+    def samples(self) -> Sequence[Any]:
+        return [[_cell("x = 1", "1.5\n")], []]
+
+    def near_misses(self) -> Sequence[tuple[Any, Any]]:
+        one = _cell("x = 1", "1.5\n")
+        return [
+            ([one], [_cell("x = 2", "1.5\n")]),
+            ([one], [_cell("x = 1", "1.50\n")]),
+            ([one], [one, one]),
+            ([one], [{**one, "outputs": []}]),
+            ([one], [{**one, "cell_type": "raw"}]),
+        ]
+
+
+def _cell(source: str, printed: str) -> dict[str, Any]:
+    output = {"output_type": "stream", "name": "stdout", "text": [printed]}
+    return {
+        "cell_type": "code",
+        "execution_count": 1,
+        "metadata": {},
+        "source": source,
+        "outputs": [output],
+    }
 
 
 class TestGzip(FormatContract):

@@ -114,6 +114,21 @@ def test_a_notebook_is_reproduced(workshop: Workshop) -> None:
     assert {one.path for one in verdict.results} == {"total.json", "train.executed.ipynb"}
 
 
+def test_the_verdict_names_the_cell_that_differs(workshop: Workshop) -> None:
+    write(
+        workshop,
+        "print(object())",  # with its address
+        "import os\nprint(os.urandom(4).hex())",
+    )
+    execute(workshop)
+    verdict = workshop.reproduce()
+    assert verdict.finding is Finding.DIFFERS
+    result = workshop.result(verdict, "train.executed.ipynb")
+    assert result.rule == "notebook"
+    assert result.detail.startswith("cell 4 (import os), stdout, line 1: ")
+    assert "more)" not in result.detail
+
+
 def test_what_cells_fetched_is_kept_and_given_back(workshop: Workshop) -> None:
     with library() as server:
         write(

@@ -28,6 +28,7 @@ from thence.formats.csv_table import CSV
 from thence.formats.gzip_file import Gzip
 from thence.formats.image import Image
 from thence.formats.json_value import JSON
+from thence.formats.notebook import Notebook
 from thence.formats.parquet import Arrow, Parquet
 from thence.formats.pickled import Pickle
 from thence.formats.skops_model import Skops
@@ -51,6 +52,7 @@ FORMATS: tuple[Format, ...] = (
     Gzip(),
     SVG(),
     Image(),
+    Notebook(),
     Text(),
     Raw(),
 )

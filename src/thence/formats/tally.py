@@ -71,6 +71,16 @@ class Tally:
             self._largest = by
             self._largest_where = f"{by:.3g} at {where}: {original!r} -> {reproduced!r}"
 
+    def takes(self, where: str, found: Outcome) -> None:
+        """Take in what comparing a part by rules of its own gave."""
+        if found.grade is Grade.DIFFERENT:
+            self.differs(f"{where}: {found.detail}")
+        elif found.grade is Grade.WITHIN_TOLERANCE:
+            self._deviations += 1
+            self._largest_where = self._largest_where or f"in {where}: {found.detail}"
+        elif found.detail:
+            self.passes_over(f"{where}: {found.detail}")
+
     def values(self, where: str, original: object, reproduced: object) -> None:
         """Compare two plain values: types must agree, NaN equals NaN, zeros have signs."""
         first, second = type(original), type(reproduced)

@@ -22,7 +22,7 @@ from thence.formats.media import sniff, suffix_of
 from thence.formats.tally import Tally, show
 from thence.model.records import Kind
 
-__all__ = ["Raw", "Text"]
+__all__ = ["Raw", "Text", "compare_lines"]
 
 _CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d+)?"
 _DAY = r"\d{4}-\d\d-\d\d"
@@ -112,7 +112,7 @@ class Text:
             if first is None or second is None:
                 tally.differs(f"{where}: {_or_end(first)} -> {_or_end(second)}")
             elif first != second:
-                _compare_lines(tally, where, first, second)
+                compare_lines(tally, where, first, second)
         return tally.outcome() if tally.passed_over else tally.outcome("only line endings differ")
 
 
@@ -157,7 +157,8 @@ def _or_end(line: str | None) -> str:
     return "end of file" if line is None else show(line)
 
 
-def _compare_lines(tally: Tally, where: str, original: str, reproduced: str) -> None:
+def compare_lines(tally: Tally, where: str, original: str, reproduced: str) -> None:
+    """Compare two lines that are not the same, but for what texts may have otherwise."""
     first, second = _mask(original), _mask(reproduced)
     if first == second:
         tally.passes_over(f"ignored times, addresses or ids, first in {where}")
