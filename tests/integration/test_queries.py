@@ -2,6 +2,8 @@
 
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import postgres as postgres_server
+from thence.execution.inside.rows import HASHED_AT_MOST
 from thence.execution.supervisor import probe
 from thence.index.views import RunDetail
 from thence.model.observed import Query, decode_observed
@@ -20,7 +23,7 @@ SENSORS = [
     ),
     "audit-hook",
 ]
-ROWS = b"".join(b'[%d,"n%d"]\n' % (number, number) for number in range(3))
+ROWS = b'[[0,"n0"],[1,"n1"],[2,"n2"]]'
 SELECT = "select a, b from t where a < ? order by a"
 
 
@@ -124,6 +127,69 @@ else:
 """
     (one,) = queries(workshop, workshop.script(script))
     assert (one.rows, one.via) == (1, "sqlite3")
+
+
+LATE = """
+import sqlite3
+class Mine(sqlite3.Connection):
+    known = []
+    def __init_subclass__(cls):
+        Mine.known.append(cls)
+before, connect = sqlite3.connect(":memory:"), sqlite3.connect
+import thence
+with thence.run():
+    assert isinstance(before, sqlite3.Connection)
+    after = sqlite3.connect(":memory:")
+    assert isinstance(after, sqlite3.Connection)
+    assert after.execute("values (8)").fetchall() == [(8,)]
+    mine = sqlite3.connect(":memory:", factory=Mine)
+    assert type(mine) is Mine and Mine.known == []
+    assert mine.execute("values (9)").fetchall() == [(9,)]
+"""
+
+
+def test_classes_that_a_run_finds_stay_what_they_are(workshop: Workshop) -> None:
+    workshop.write("inside.py", LATE)
+    subprocess.run([sys.executable, "inside.py"], cwd=workshop.root, check=True, timeout=120)
+    run = workshop.project.find_run("run:last")
+    assert run.sealed is not None
+    assert run.sealed.observed is not None
+    found = decode_observed(workshop.read(run.sealed.observed).splitlines())
+    asked = {one.statement for one in found if isinstance(one, Query)}
+    assert "values (8)" in asked
+
+
+def test_of_many_rows_the_first_are_hashed(workshop: Workshop) -> None:
+    many = HASHED_AT_MOST + 5
+    script = f"""
+import sqlite3
+connection = sqlite3.connect("a.db")
+numbers = "with recursive n(a) as (select 0 union all select a + 1 from n limit {many})"
+for row in connection.execute(numbers + " select a from n"):
+    pass
+"""
+    (one,) = queries(workshop, workshop.script(script))
+    first = b"[" + b",".join(b"[%d]" % number for number in range(HASHED_AT_MOST)) + b"]"
+    assert (one.rows, one.digest_rows) == (many, HASHED_AT_MOST)
+    assert one.digest is not None
+    assert one.digest.hex == sha256(first).hexdigest()
+
+
+def test_half_characters_are_recorded(workshop: Workshop) -> None:
+    script = """
+import os, sqlite3
+connection = sqlite3.connect(os.fsdecode(b"\\xff.db"))
+cursor = connection.cursor()
+try:
+    connection.execute("select ?", ["\\udc80"]).fetchall()
+except UnicodeEncodeError:
+    pass
+connection.text_factory = lambda data: data.decode("ascii", "surrogateescape")
+(row,) = connection.execute("select cast(x'80' as text), ?", ["a"]).fetchall()
+assert row[0] == "\\udc80"
+"""
+    (one,) = queries(workshop, workshop.script(script))
+    assert (one.rows, one.database) == (1, str(workshop.root) + "/\\udcff.db")
 
 
 def test_a_result_through_sqlalchemy_is_one_entry(workshop: Workshop) -> None:
@@ -231,6 +297,25 @@ cursor.execute("select a, b from t where a < %s order by a", [3])
 rows = list(cursor)
 connection.close()
 """,
+    "psycopg2 by name": """
+import psycopg2, psycopg2.extensions, psycopg2.extras, psycopg2.sql
+class Mine(psycopg2.extensions.connection):
+    pass
+connection = psycopg2.connect(URL, connection_factory=Mine)
+assert type(connection) is Mine
+connection.close()
+connection = psycopg2.connect(URL, cursor_factory=psycopg2.extras.DictCursor)
+assert type(connection) is psycopg2.extensions.connection
+assert type(psycopg2.connect(URL).cursor()) is psycopg2.extensions.cursor
+with connection, connection.cursor() as cursor:
+    assert type(cursor) is psycopg2.extras.DictCursor
+    cursor.execute("create temp table t as select g as a, 'n' || g as b"
+                   " from generate_series(0, 9) g")
+    cursor.execute(psycopg2.sql.SQL("select a, b from t where a < %s order by a"), [3])
+    rows = cursor.fetchall()
+    assert rows[0]["b"] == "n0"
+connection.close()
+""",
     "sqlalchemy": """
 import psycopg, sqlalchemy
 engine = sqlalchemy.create_engine(URL.replace("postgresql", "postgresql+psycopg"))
@@ -260,14 +345,14 @@ def test_postgresql_leaves_rows_and_is_no_unknown_connection(
     workshop: Workshop, postgres: postgres_server.Postgres, way: str, sensor: str
 ) -> None:
     for name in {"asynchronous": ["psycopg"], "sqlalchemy": ["psycopg", "sqlalchemy"]}.get(
-        way, [way]
+        way, [way.partition(" ")[0]]
     ):
         pytest.importorskip(name)
     script = f"URL = {postgres.url!r}\n{POSTGRES[way]}\nassert len(rows) == 3\n"
     run = workshop.script(script, sensor=sensor)
     (one,) = queries(workshop, run)
     assert one.database == f"postgresql://127.0.0.1:{postgres.port}/postgres"
-    assert one.via == {"asynchronous": "psycopg"}.get(way, way)
+    assert one.via == {"asynchronous": "psycopg"}.get(way, way.partition(" ")[0])
     assert one.rows == 3
     assert one.digest is not None
     assert one.digest.hex == sha256(ROWS).hexdigest()

@@ -76,7 +76,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="qu
         parameters: As text; secrets replaced.
         rows: Of the result, as far as they were fetched; or that it changed.
         digest: Of the rows that were fetched (see the explanation of capture); None where they
-            were not seen.
+            were not seen, or hold objects of the program's own.
+        digest_rows: How many rows, from the first, the digest is of, where it is not of all.
         count: How often the same was asked with the same result.
     """
 
@@ -86,6 +87,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="qu
     parameters: str | None = None
     rows: int | None = None
     digest: Digest | None = None
+    digest_rows: int | None = None
     count: int = 1
 
 

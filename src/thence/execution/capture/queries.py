@@ -77,4 +77,5 @@ def _query(note: Mapping[str, Any]) -> Query | None:
         parameters=parameters if isinstance(parameters, str) else None,
         rows=whole(note.get("rows")),
         digest=found,
+        digest_rows=whole(note.get("digest_rows")),
     )

@@ -1,12 +1,12 @@
-"""sqlite3, psycopg, psycopg2 and ADBC: cursors that tell what they execute and fetch."""
+"""Cursors that tell what they execute and fetch (PEP 249); psycopg and ADBC."""
 
 from __future__ import annotations
 
-import functools
 import os
 
 from .addresses import peer_text, without_secrets
-from .wrapping import heir, quietly, wrap
+from .rows import HASHED_AT_MOST
+from .wrapping import quietly, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from .queries import Asked, Queries
 
     Where = Callable[[Any], "tuple[str, str]"]
+    Around = Callable[[Any], Any]
+    Text = Callable[[Any, Any], Any]
     After = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]", Any], None]
 
 __all__ = [
-    "cursor_methods",
+    "arounds",
     "framed",
+    "iterating",
+    "postgres",
     "wrap_adbc",
     "wrap_adbc_driver",
     "wrap_psycopg",
-    "wrap_psycopg2",
-    "wrap_sqlite",
 ]
 
 _PART = "queries"
@@ -33,19 +35,21 @@ _PART = "queries"
 _MOST_CELLS = 2_000_000
 
 
-def cursor_methods(
-    original: Any,
+def _as_given(_: Any, statement: Any) -> Any:
+    return statement
+
+
+def arounds(
     queries: Queries,
     library: str,
     where: Where,
-    text: Callable[[Any, Any], Any] = lambda cursor, statement: statement,
+    text: Text = _as_given,
     *,
     is_awaited: bool = False,
-) -> dict[str, Any]:
-    """The methods of a class of cursors (PEP 249), as they are and telling.
+) -> dict[str, Around]:
+    """What is put around the methods of a class of cursors (PEP 249) so that they tell.
 
     Args:
-        original: The class.
         queries: Are told.
         library: Whose it is.
         where: Gives the address of the database of a cursor, and where it is.
@@ -62,183 +66,125 @@ def cursor_methods(
         )
 
     def finish(self: Any, *_: Any) -> None:
-        asked = queries.by_cursor.pop(self, None)
-        if asked is not None:
-            asked.finish()
-
-    def fetchone(self: Any, _: Any, __: Any, row: Any) -> None:
-        asked = queries.by_cursor.get(self)
-        if asked is not None:
-            asked.row(row)
+        queries.finished(self)
 
     def fetchmany(self: Any, _: Any, __: Any, rows: Any) -> None:
-        asked = queries.by_cursor.get(self)
+        asked = queries.fetching(self)
         if asked is not None:
-            looked_at(asked, rows, is_all=not rows)
+            asked.rows(rows, is_all=not rows)
 
     def fetchall(self: Any, _: Any, __: Any, rows: Any) -> None:
-        asked = queries.by_cursor.get(self)
+        asked = queries.fetching(self)
         if asked is not None:
-            looked_at(asked, rows, is_all=True)
-
-    def looked_at(asked: Any, rows: Any, *, is_all: bool) -> None:
-        if isinstance(rows, (list, tuple)):
-            asked.rows(rows, is_all=is_all)
-        else:  # a method of the program's own gave it: a generator can be read only once
-            asked.unseen(None)
+            asked.rows(rows, is_all=True)
 
     hooks: dict[str, After] = {
         "execute": execute,
         "executemany": finish,
         "executescript": finish,
-        "fetchone": fetchone,
         "fetchmany": fetchmany,
         "fetchall": fetchall,
         "close": finish,
     }
-    around = _awaited if is_awaited else _called
-    return {
-        name: around(getattr(original, name), after)
-        for name, after in hooks.items()
-        if hasattr(original, name)
-    }
+    if is_awaited:
+        found = {name: _awaited(after) for name, after in hooks.items()}
+        return {**found, "fetchone": _fetchone_awaited(queries)}
+    found = {name: _called(after) for name, after in hooks.items()}
+    return {**found, "fetchone": _fetchone(queries)}
 
 
 def _first(named: dict[str, Any], *names: str) -> Any:
     return next((named[name] for name in names if name in named), None)
 
 
-def _called(function: Any, after: After) -> Any:
-    @functools.wraps(function)
-    def wrapper(self: Any, *args: Any, **named: Any) -> Any:
-        result = function(self, *args, **named)
-        quietly(lambda: after(self, args, named, result))
-        return result
-
-    return wrapper
-
-
-def _awaited(function: Any, after: After) -> Any:
-    @functools.wraps(function)
-    async def wrapper(self: Any, *args: Any, **named: Any) -> Any:
-        result = await function(self, *args, **named)
-        quietly(lambda: after(self, args, named, result))
-        return result
-
-    return wrapper
-
-
-def next_method(original: Any, queries: Queries) -> Any:
-    """The same of `__next__`."""
-    function = original.__next__
-
-    @functools.wraps(function)
-    def wrapper(self: Any) -> Any:
-        asked = getattr(self, "_thence_asked", None) or queries.by_cursor.get(self)
-        try:
-            row = function(self)
-        except StopIteration:
-            if asked is not None:
-                quietly(asked.finish)
-            raise
-        if asked is not None:
-            try:  # noqa: SIM105 - this is done for each row
-                asked.row(row)
+def _called(after: After) -> Around:
+    def around(function: Any) -> Any:
+        def wrapper(self: Any, *args: Any, **named: Any) -> Any:
+            result = function(self, *args, **named)
+            try:  # noqa: SIM105 - this may be done for each row
+                after(self, args, named, result)
             except Exception:  # noqa: S110
                 pass
-        return row
-
-    return wrapper
-
-
-class _Heirs:
-    """Subclasses of classes that are closed: of cursors, and of connections that make them."""
-
-    def __init__(self, queries: Queries, library: str, where: Where, cursor: Any) -> None:
-        self._queries = queries
-        self._library = library
-        self._where = where
-        self._cursor = cursor
-        self._known: dict[Any, Any] = {}
-
-    def cursor(self, original: Any) -> Any:
-        if not isinstance(original, type) or not issubclass(original, self._cursor):
-            return original
-        if original not in self._known:
-            methods = cursor_methods(original, self._queries, self._library, self._where)
-            methods["__next__"] = next_method(original, self._queries)
-            self._known[original] = heir(original, methods, _PART)
-            self._known[self._known[original]] = self._known[original]
-        return self._known[original]
-
-
-def wrap_sqlite(module: Any, queries: Queries) -> None:
-    """Observe the connections that `sqlite3.connect` opens."""
-
-    def where(cursor: Any) -> tuple[str, str]:
-        return queries.databases.get(cursor.connection, "sqlite3"), ""
-
-    heirs = _Heirs(queries, "sqlite3", where, module.Cursor)
-    connections: dict[Any, Any] = {}
-
-    def of(factory: Any) -> Any:
-        if not isinstance(factory, type) or not issubclass(factory, module.Connection):
-            return factory  # a function: it makes what it likes
-        if factory not in connections:
-
-            def cursor(self: Any, factory: Any = module.Cursor) -> Any:
-                return original(self, heirs.cursor(factory))
-
-            original = getattr(factory, "cursor")  # noqa: B009 - mypy knows `type` only
-            # One that makes its cursors itself is left alone.
-            body = {"cursor": cursor} if original is module.Connection.cursor else {}
-            for name in ("execute", "executemany") if body else ():
-                if getattr(factory, name) is getattr(module.Connection, name):
-                    body[name] = _shortcut(getattr(factory, name), name)
-            connections[factory] = heir(factory, body, _PART)
-        return connections[factory]
-
-    def connecting(connect: Any) -> Any:
-        def wrapper(*args: Any, **named: Any) -> Any:
-            if not queries.listening:
-                return connect(*args, **named)
-            if len(args) > 5:
-                args = (*args[:5], of(args[5]), *args[6:])
-            else:
-                named["factory"] = of(named.get("factory", module.Connection))
-            made = connect(*args, **named)
-            quietly(lambda: queries.databases.__setitem__(made, _path(args, named)))
-            return made
+            return result
 
         return wrapper
 
-    wrap(module, "connect", connecting, _PART)
-    module.dbapi2.connect = module.connect
+    return around
 
 
-def _shortcut(original: Any, name: str) -> Any:
-    """What a connection does in C, without asking itself for a cursor."""
+def _awaited(after: After) -> Around:
+    def around(function: Any) -> Any:
+        async def wrapper(self: Any, *args: Any, **named: Any) -> Any:
+            result = await function(self, *args, **named)
+            quietly(lambda: after(self, args, named, result))
+            return result
 
-    @functools.wraps(original)
-    def method(self: Any, *args: Any) -> Any:
-        return getattr(self.cursor(), name)(*args)
+        return wrapper
 
-    return method
-
-
-def _path(args: tuple[Any, ...], named: dict[str, Any]) -> str:
-    name = os.fsdecode(args[0] if args else named["database"])
-    if name.startswith("file:"):
-        name = name[5:].partition("?")[0]
-    if name in {"", ":memory:"}:
-        return ":memory:"
-    return os.path.abspath(name)
+    return around
 
 
-def _patch(owner: Any, methods: dict[str, Any]) -> None:
-    for name, method in methods.items():
+def _fetchone(queries: Queries) -> Around:
+    def around(function: Any) -> Any:
+        def wrapper(self: Any) -> Any:
+            row = function(self)
+            asked = queries.fetching(self)
+            if asked is not None:
+                asked.row(row)
+            return row
+
+        return wrapper
+
+    return around
+
+
+def _fetchone_awaited(queries: Queries) -> Around:
+    def around(function: Any) -> Any:
+        async def wrapper(self: Any) -> Any:
+            row = await function(self)
+            asked = queries.fetching(self)
+            if asked is not None:
+                asked.row(row)
+            return row
+
+        return wrapper
+
+    return around
+
+
+def iterating(queries: Queries) -> Around:
+    """The same of `__next__`."""
+
+    def around(function: Any) -> Any:
+        def wrapper(self: Any) -> Any:
+            try:
+                row = function(self)
+            except StopIteration:
+                _ended(self, queries)
+                raise
+            try:
+                asked = self._thence_asked
+            except AttributeError:
+                asked = queries.by_cursor.get(self)
+            if asked is not None:
+                asked.add(row)
+            return row
+
+        return wrapper
+
+    return around
+
+
+def _ended(cursor: Any, queries: Queries) -> None:
+    asked = queries.fetching(cursor)
+    if asked is not None:
+        quietly(asked.finish)
+
+
+def _patch(owner: Any, methods: dict[str, Around]) -> None:
+    for name, around in methods.items():
         if name in vars(owner):
-            setattr(owner, name, method)
+            wrap(owner, name, around, _PART)
 
 
 def _of_socket(descriptor: int) -> str:
@@ -248,7 +194,8 @@ def _of_socket(descriptor: int) -> str:
         return peer_text(copy.getpeername())
 
 
-def _postgres(connection: Any) -> tuple[str, str]:
+def postgres(connection: Any) -> tuple[str, str]:
+    """The address of the database of a connection, and `host:port` that it is at."""
     info = connection.info
     host = str(info.host or "")
     place = "" if host.startswith("/") else f"{host}:{info.port}"
@@ -263,103 +210,71 @@ def wrap_psycopg(module: Any, queries: Queries) -> None:
     """Observe the cursors of psycopg 3; of the module `psycopg`."""
 
     def where(cursor: Any) -> tuple[str, str]:
-        return _postgres(cursor.connection)
+        return postgres(cursor.connection)
 
     def text(cursor: Any, statement: Any) -> Any:
-        if isinstance(statement, bytes):
-            return statement.decode("utf-8", "replace")
-        as_string = getattr(statement, "as_string", None)
-        return as_string(cursor) if as_string is not None else statement
+        is_composed = type(statement).__module__.partition(".")[0] == "psycopg"
+        return statement.as_string(cursor) if is_composed else statement
 
+    methods = arounds(queries, "psycopg", where, text)
+    methods["__next__"] = iterating(queries)
     for cursor in (module.Cursor, module.ServerCursor):
-        methods = cursor_methods(cursor, queries, "psycopg", where, text)
-        if hasattr(cursor, "__next__"):
-            methods["__next__"] = next_method(cursor, queries)
-        else:  # before 3.3
-            methods["__iter__"] = _iterating(cursor.__iter__, queries)
-        _patch(cursor, methods)
+        # Before 3.3 it is a generator that iterates.
+        is_next = hasattr(cursor, "__next__")
+        _patch(cursor, methods if is_next else {**methods, "__iter__": _generating(queries)})
+    methods = arounds(queries, "psycopg", where, text, is_awaited=True)
+    methods["__anext__"] = _iterating_async(queries)
     for cursor in (module.AsyncCursor, module.AsyncServerCursor):
-        methods = cursor_methods(cursor, queries, "psycopg", where, text, is_awaited=True)
-        if hasattr(cursor, "__anext__"):
-            methods["__anext__"] = _next_awaited(cursor, queries)
-        else:
-            methods["__aiter__"] = _iterating_async(cursor.__aiter__, queries)
-        _patch(cursor, methods)
+        is_next = hasattr(cursor, "__anext__")
+        _patch(cursor, methods if is_next else {**methods, "__aiter__": _generating_async(queries)})
 
 
-def _next_awaited(original: Any, queries: Queries) -> Any:
-    function = original.__anext__
-
-    @functools.wraps(function)
-    async def wrapper(self: Any) -> Any:
-        asked = queries.by_cursor.get(self)
-        try:
-            row = await function(self)
-        except StopAsyncIteration:
+def _iterating_async(queries: Queries) -> Around:
+    def around(function: Any) -> Any:
+        async def wrapper(self: Any) -> Any:
+            try:
+                row = await function(self)
+            except StopAsyncIteration:
+                _ended(self, queries)
+                raise
+            asked = queries.fetching(self)
             if asked is not None:
-                quietly(asked.finish)
-            raise
-        if asked is not None:
-            quietly(lambda: asked.row(row))
-        return row
+                asked.add(row)
+            return row
 
-    return wrapper
+        return wrapper
 
-
-def _iterating(function: Any, queries: Queries) -> Any:
-    @functools.wraps(function)
-    def wrapper(self: Any) -> Any:
-        asked = queries.by_cursor.get(self)
-        for row in function(self):
-            if asked is not None:
-                asked.row(row)
-            yield row
-        if asked is not None:
-            asked.finish()
-
-    return wrapper
+    return around
 
 
-def _iterating_async(function: Any, queries: Queries) -> Any:
-    @functools.wraps(function)
-    async def wrapper(self: Any) -> Any:
-        asked = queries.by_cursor.get(self)
-        async for row in function(self):
-            if asked is not None:
-                asked.row(row)
-            yield row
-        if asked is not None:
-            asked.finish()
+def _generating(queries: Queries) -> Around:
+    def around(function: Any) -> Any:
+        def wrapper(self: Any) -> Any:
+            asked = queries.fetching(self)
+            for row in function(self):
+                if asked is not None:
+                    asked.add(row)
+                yield row
+            _ended(self, queries)
 
-    return wrapper
+        return wrapper
+
+    return around
 
 
-def wrap_psycopg2(module: Any, queries: Queries) -> None:
-    """Observe the connections that `psycopg2.connect` opens."""
-    connect, extensions = module.connect, module.extensions
+def _generating_async(queries: Queries) -> Around:
+    def around(function: Any) -> Any:
+        async def wrapper(self: Any) -> Any:
+            asked = queries.fetching(self)
+            async for row in function(self):
+                if asked is not None:
+                    asked.add(row)
+                yield row
+            _ended(self, queries)
 
-    def where(cursor: Any) -> tuple[str, str]:
-        return _postgres(cursor.connection)
+        return wrapper
 
-    heirs = _Heirs(queries, "psycopg2", where, extensions.cursor)
-
-    def cursor(self: Any, *args: Any, **named: Any) -> Any:
-        factory = named.get("cursor_factory") or (args[1] if len(args) > 1 else None)
-        if len(args) < 2:
-            chosen = factory or self.cursor_factory or extensions.cursor
-            named["cursor_factory"] = heirs.cursor(chosen)
-        return extensions.connection.cursor(self, *args, **named)
-
-    plain = heir(extensions.connection, {"cursor": cursor}, _PART)
-
-    @functools.wraps(connect)
-    def wrapper(*args: Any, **named: Any) -> Any:
-        has_own = len(args) > 1 or named.get("connection_factory") is not None
-        if not has_own and queries.listening and "async" not in named and "async_" not in named:
-            named["connection_factory"] = plain
-        return connect(*args, **named)
-
-    module.connect = wrapper
+    return around
 
 
 def wrap_adbc(module: Any, queries: Queries) -> None:
@@ -370,25 +285,25 @@ def wrap_adbc(module: Any, queries: Queries) -> None:
         return known or ("adbc", "")
 
     cursor = module.Cursor
-    _patch(cursor, cursor_methods(cursor, queries, "adbc_driver_manager", where))
+    _patch(cursor, arounds(queries, "adbc_driver_manager", where))
     for name in ("fetch_arrow", "fetch_arrow_table", "fetch_df", "fetch_polars"):
-        if name in vars(cursor):
-            setattr(cursor, name, _framed(getattr(cursor, name), queries))
+        _patch(cursor, {name: lambda inner: _framed(inner, queries)})
     wrap_adbc_driver(module, queries)
 
 
 def wrap_adbc_driver(module: Any, queries: Queries) -> None:
     """Know the databases that a driver of ADBC connects to; of its module `dbapi`."""
-    connect = module.connect
     name = module.__name__.partition(".")[0]
 
-    @functools.wraps(connect)
-    def wrapper(*args: Any, **named: Any) -> Any:
-        made = connect(*args, **named)
-        quietly(lambda: queries.databases.__setitem__(made, _of_driver(name, args, named)))
-        return made
+    def connecting(connect: Any) -> Any:
+        def wrapper(*args: Any, **named: Any) -> Any:
+            made = connect(*args, **named)
+            quietly(lambda: queries.databases.__setitem__(made, _of_driver(name, args, named)))
+            return made
 
-    module.connect = wrapper
+        return wrapper
+
+    wrap(module, "connect", connecting, _PART)
 
 
 def _of_driver(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[str, str]:
@@ -408,10 +323,9 @@ def _of_driver(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple
 
 
 def _framed(function: Any, queries: Queries) -> Any:
-    @functools.wraps(function)
     def wrapper(self: Any, *args: Any, **named: Any) -> Any:
         result = function(self, *args, **named)
-        asked = queries.by_cursor.get(self)
+        asked = queries.fetching(self)
         if asked is not None:
             quietly(lambda: framed(asked, result))
         return result
@@ -421,16 +335,19 @@ def _framed(function: Any, queries: Queries) -> Any:
 
 def framed(asked: Asked, frame: Any) -> None:
     """The whole result came as a table; one of moderate size is hashed by its rows."""
-    rows = getattr(frame, "num_rows", None)
+    count = getattr(frame, "num_rows", None)
     columns = getattr(frame, "num_columns", None)
-    if rows is None:
-        rows, columns = frame.shape
-    if rows * (columns or 0) > _MOST_CELLS:
-        asked.unseen(rows)
-    elif hasattr(frame, "to_pylist"):  # of Arrow
-        columns = [column.to_pylist() for column in frame.itercolumns()]
-        asked.rows(zip(*columns), is_all=True)  # noqa: B905 - not in Python 3.9
+    if count is None:
+        count, columns = frame.shape
+    looked_at = min(count, HASHED_AT_MOST)
+    if looked_at * (columns or 0) > _MOST_CELLS:
+        asked.unseen(count)
+        return
+    if hasattr(frame, "to_pylist"):  # of Arrow
+        few = frame.slice(0, looked_at)
+        rows: Any = zip(*(column.to_pylist() for column in few.itercolumns()))  # noqa: B905
     elif hasattr(frame, "itertuples"):  # of pandas
-        asked.rows(frame.itertuples(index=False, name=None), is_all=True)
+        rows = frame.head(looked_at).itertuples(index=False, name=None)
     else:  # of polars
-        asked.rows(frame.iter_rows(), is_all=True)
+        rows = frame.head(looked_at).iter_rows()
+    asked.rows(list(rows), is_all=True, uncounted=count - looked_at)

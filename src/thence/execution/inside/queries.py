@@ -7,6 +7,7 @@ import weakref
 
 from .fetches import via
 from .rows import Rows
+from .showing import clean, shown
 from .wrapping import quietly
 
 TYPE_CHECKING = False
@@ -22,9 +23,9 @@ QUERY = "query"
 
 _MOST = 10_000
 _LONGEST = 50_000
-_LONGEST_PARAMETERS = 4_000
-_FEW = 100
 _COMMENT = re.compile(r"\s+|--[^\n]*\n?|/\*.*?\*/", re.DOTALL)
+_RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
+_FACTS = ("database", "via", "statement", "parameters", "peer")
 # What does not read the data of a user.
 _PASSED_OVER = {
     *("begin", "commit", "rollback", "savepoint", "release", "end", "start", "set", "reset"),
@@ -41,7 +42,21 @@ _OF_THE_CATALOG = re.compile(
 )
 
 
-def _reads(statement: str) -> bool:
+def _statement(given: Any) -> tuple[str, bool]:
+    """The text of a statement as it is told, and whether it reads."""
+    if isinstance(given, str):
+        whole = str.__str__(given)
+    elif isinstance(given, (bytes, bytearray)):
+        whole = bytes(given[: 2 * _LONGEST]).decode("utf-8", "replace")
+    elif type(given).__module__.partition(".")[0] in {"sqlalchemy", "psycopg", "psycopg2"}:
+        whole = str(given)
+    else:
+        return "", False
+    text = whole[:_LONGEST].strip()
+    return text, _reads(text, whole[-_LONGEST:])
+
+
+def _reads(statement: str, end: str) -> bool:
     at = 0
     while found := _COMMENT.match(statement, at):
         at = found.end()
@@ -49,7 +64,7 @@ def _reads(statement: str) -> bool:
     if word is None:
         return False
     if word[1].lower() in _PASSED_OVER:
-        return bool(re.search(r"\breturning\b", statement, re.IGNORECASE))
+        return bool(_RETURNING.search(statement) or _RETURNING.search(end))
     return not _OF_THE_CATALOG.search(statement)
 
 
@@ -59,12 +74,16 @@ class Asked:
     Args:
         queries: Are told.
         facts: Of the note, but for the result.
+
+    Attributes:
+        add: Takes a row that was fetched; programs wait for it at each.
     """
 
     def __init__(self, queries: Queries, facts: dict[str, Any]) -> None:
         self._queries = queries
         self._facts = facts
         self._rows = Rows()
+        self.add: Callable[[Any], None] = self._rows.add
         self._seen = True
         self._done = False
         self._unknown = False
@@ -78,14 +97,17 @@ class Asked:
     def row(self, row: Any) -> None:
         """It was fetched; None is the end."""
         if row is None:
-            self.finish()
-        elif not self._done:
-            self._rows.add(row)
+            quietly(self.finish)
+        else:
+            self.add(row)
 
-    def rows(self, rows: Any, *, is_all: bool) -> None:
-        """They were fetched."""
+    def rows(self, rows: Any, *, is_all: bool, uncounted: int = 0) -> None:
+        """They were fetched, and after these so many more that are not looked at."""
+        if type(rows) is not list and type(rows) is not tuple:
+            self.unseen(None)  # the program's own: a generator can be read only once
+            return
         if not self._done:
-            self._rows.extend(rows)
+            self._rows.extend(rows, uncounted=uncounted)
         if is_all:
             self.finish()
 
@@ -100,19 +122,32 @@ class Asked:
     def drop(self) -> None:
         """Somebody else tells of it."""
         self._done = True
+        self.add = _nowhere
         self._queries.open.pop(id(self), None)
 
     def finish(self) -> None:
         """Nothing more comes."""
         if not self._done:
-            self._done = True
-            self._queries.open.pop(id(self), None)
-            digest = self._rows.digest() if self._seen else None
+            self.drop()
+            digest, hashed = self._rows.digest() if self._seen else (None, 0)
             rows = None if self._unknown else self._rows.count
-            self._queries.told(self._facts, rows, digest)
+            of = hashed if digest is not None and hashed != rows else None
+            self._queries.told(self._facts, rows, digest, of)
 
     def __del__(self) -> None:
         quietly(self.finish)  # Python itself may be ending
+
+
+def _nowhere(_: Any) -> None:
+    """Takes a row of a result that was told of."""
+
+
+def _point(cursor: Any, asked: Asked | None) -> None:
+    """So that it is found sooner, for each row."""
+    try:  # noqa: SIM105 - contextlib would have to be imported
+        cursor._thence_asked = asked  # noqa: SLF001
+    except AttributeError:
+        pass
 
 
 class Queries:
@@ -168,36 +203,54 @@ class Queries:
             library: Which did it, if no other is found among those that called it.
             where: Gives the address of the database, and the `host:port` it is at or nothing.
         """
-        before = self.by_cursor.pop(cursor, None)
-        if before is not None:
-            before.finish()
-        text = str(statement)
-        if not self.listening or not _reads(text):
+        self.finished(cursor)
+        if not self.listening:
+            return None
+        text, is_reading = _statement(statement)
+        if not is_reading:
             return None
         made: list[Asked] = []
 
         def note(_: Any) -> None:
             database, peer = where()
-            facts = {
-                "database": database,
-                "via": via(library),
-                "statement": text.strip()[:_LONGEST],
-                "parameters": _shown(parameters),
-                "peer": peer,
-            }
+            values = (clean(database), via(library), clean(text), shown(parameters), peer)
+            facts = dict(zip(_FACTS, values))  # noqa: B905
             made.append(Asked(self, facts))
 
         self.guard(note)
         if not made:
             return None
         self.by_cursor[cursor] = made[0]
-        if hasattr(cursor, "__dict__"):
-            cursor._thence_asked = made[0]  # noqa: SLF001 - found sooner, for each row
+        _point(cursor, made[0])
         return made[0]
 
-    def told(self, facts: dict[str, Any], rows: int | None, digest: str | None) -> None:
-        """A result is complete."""
-        key = (*facts.values(), rows, digest)
+    def fetching(self, cursor: Any) -> Asked | None:
+        """What a cursor fetches the rows of."""
+        try:
+            found: Asked | None = cursor._thence_asked  # noqa: SLF001
+        except AttributeError:
+            found = self.by_cursor.get(cursor)
+        return found
+
+    def finished(self, cursor: Any) -> None:
+        """A cursor fetches no more of what it was asked."""
+        asked = self.by_cursor.pop(cursor, None)
+        _point(cursor, None)
+        if asked is not None:
+            asked.finish()
+
+    def told(
+        self, facts: dict[str, Any], rows: int | None, digest: str | None, of: int | None
+    ) -> None:
+        """A result is complete.
+
+        Args:
+            facts: Of the note.
+            rows: How many were fetched, if that is known.
+            digest: Of them, or of the first ones.
+            of: How many these are, if they are not all.
+        """
+        key = (*facts.values(), rows, digest, of)
         count = self._counts.get(key, 0) + 1
         if count == 1 and len(self._counts) >= _MOST:
             self._cut += 1
@@ -208,7 +261,7 @@ class Queries:
             self._tell(key, count)
 
     def _tell(self, key: tuple[Any, ...], count: int) -> None:
-        names = ("database", "via", "statement", "parameters", "peer", "rows", "digest")
+        names = (*_FACTS, "rows", "digest", "digest_rows")
         self._observation.tell(QUERY, **dict(zip(names, key)), count=count)  # noqa: B905
 
     def begin_fork(self) -> None:
@@ -229,24 +282,3 @@ class Queries:
             self._observation.tell("queries-cut", count=self._cut)
         self._counts.clear()
         self._cut = 0
-
-
-def _shown(parameters: Any) -> tuple[tuple[str, str], ...] | str | None:
-    """Names and values as text; who listens takes secrets out of them, which it knows by more."""
-    if parameters is None or (hasattr(parameters, "__len__") and not len(parameters)):
-        return None
-    if isinstance(parameters, dict):
-        few: Any = list(parameters.items())[:_FEW]
-    elif isinstance(parameters, (list, tuple)):
-        few = [("", value) for value in parameters[:_FEW]]
-    else:
-        return f"<{type(parameters).__name__}>"
-    shown = []
-    left = _LONGEST_PARAMETERS
-    for name, value in few:
-        text = repr(value)[:left]
-        left -= len(text)
-        shown.append((str(name), text))
-        if left <= 0:
-            break
-    return tuple(shown)

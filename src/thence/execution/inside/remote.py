@@ -64,9 +64,9 @@ class _Parts:
             ("pyarrow.feather", self._cloud("wrap")),
             ("pyarrow.orc", self._cloud("wrap")),
             ("pyarrow.fs", self._cloud("wrap_filesystems")),
-            ("sqlite3", self._database("wrap_sqlite")),
+            ("sqlite3", self._heirs("wrap_sqlite")),
             ("psycopg", self._database("wrap_psycopg")),
-            ("psycopg2", self._database("wrap_psycopg2")),
+            ("psycopg2", self._heirs("wrap_psycopg2")),
             ("adbc_driver_manager.dbapi", self._database("wrap_adbc")),
             ("adbc_driver_sqlite.dbapi", self._database("wrap_adbc_driver")),
             ("adbc_driver_postgresql.dbapi", self._database("wrap_adbc_driver")),
@@ -98,6 +98,14 @@ class _Parts:
             from . import databases
 
             getattr(databases, name)(module, self.queries)
+
+        return patch
+
+    def _heirs(self, name: str) -> Callable[[Any], None]:
+        def patch(module: Any) -> None:
+            from . import heirs
+
+            getattr(heirs, name)(module, self.queries)
 
         return patch
 

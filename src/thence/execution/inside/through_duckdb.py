@@ -89,12 +89,12 @@ def _fetching(original: Any, name: str, queries: Queries, *, is_lazy: bool) -> A
         return result
 
     def tell(self: Any, result: Any) -> None:
-        asked = queries.by_cursor.get(self)
+        asked = queries.fetching(self)
         if is_lazy and (asked is None or asked.is_done):
             if asked is not None and name in {"fetchone", "fetchmany"}:
                 return  # there is nothing more
             _ask(self, self.sql_query(), None, queries)
-            asked = queries.by_cursor.get(self)
+            asked = queries.fetching(self)
         if asked is None:
             return
         if name == "fetchone":
