@@ -271,6 +271,61 @@ def test_torch_is_not_asked_in_a_fork_that_does_not_use_it(workshop: Workshop, s
     assert [(one.seed, one.used) for one in found] == [("3", None), ("4", True), ("3", False)]
 
 
+def python_with_torch() -> str:
+    """An interpreter that has PyTorch: this one, or that of `python -m bench coverage`."""
+    others = Path(__file__).parents[2] / ".venv/coverage/bin/python"
+    for python in (sys.executable, str(others)):
+        has = [python, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))"]
+        if Path(python).exists() and subprocess.run(has, check=False).returncode == 0:
+            return python
+    pytest.skip("PyTorch is not installed; `python -m bench coverage` installs it")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_real_torch(workshop: Workshop, sensor: Any) -> None:
+    workshop.write(
+        "train.py",
+        textwrap.dedent(
+            """\
+            import os, sys, torch
+            if sys.argv[1] == "seeded":
+                torch.manual_seed(7)
+            print(torch.rand(2), torch.nn.Linear(3, 3).bias)
+            child = os.fork()
+            if child == 0:
+                if sys.argv[1] == "seeded":
+                    torch.manual_seed(8)
+                torch.rand(2)
+                sys.exit()
+            assert os.waitpid(child, 0)[1] == 0
+            state = torch.get_rng_state()
+            torch.rand(1)
+            torch.set_rng_state(state)
+            """
+        ),
+    )
+    python = python_with_torch()
+    seeded = workshop.run(python, "train.py", "seeded", sensor=sensor)
+    every = [one for one in observed(workshop, seeded) if isinstance(one, Randomness)]
+    of_torch = [one for one in every if one.library == "torch"]
+    assert [(one.seed, one.seeded, one.used) for one in of_torch] == [
+        ("8", True, True),
+        ("a state", True, True),
+    ]
+    assert seedless(seeded) == []
+    again = workshop.run(python, "train.py", "seeded", sensor=sensor)
+    ends = [
+        [one.end for one in observed(workshop, run) if isinstance(one, Randomness)]
+        for run in (seeded, again)
+    ]
+    assert ends[0] == ends[1]
+    unseeded = workshop.run(python, "train.py", "unseeded", sensor=sensor)
+    assert seedless(unseeded) == [
+        "torch's generator was used before it had a seed: results may differ"
+    ]
+
+
 def test_a_run_within_a_program(workshop: Workshop) -> None:
     workshop.write(
         "inside.py",
