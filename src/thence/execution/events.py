@@ -1,10 +1,11 @@
 """What a sensor sees: one event for each file that a program is about to touch."""
 
 import os
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from thence.execution.inside.child import open_words
 from thence.model.records import SensorReport
@@ -16,6 +17,7 @@ __all__ = [
     "Ended",
     "FileEvent",
     "OnEvent",
+    "Soon",
     "absolute",
     "open_action",
 ]
@@ -74,6 +76,23 @@ OnEvent: TypeAlias = Callable[[FileEvent], None]
 """Called before the program proceeds, one event at a time. What it raises is collected."""
 
 
+class Soon(Protocol):
+    """Takes reads of which most can wait, so that the program waits for less.
+
+    All calls come from the thread that calls `OnEvent`, which does itself what is behind.
+    """
+
+    def take(self, event: FileEvent) -> bool:
+        """Fix what a file holds that is about to be read; the rest waits for `catch_up`.
+
+        Returns:
+            Whether it did; if not, `OnEvent` must be called before the program proceeds.
+        """
+
+    def catch_up(self) -> None:
+        """Do the rest, all of it; raises the first error there was."""
+
+
 class Ended(NamedTuple):
     """How a supervised command ended.
 
@@ -108,4 +127,8 @@ def absolute(path: bytes, base: bytes) -> str:
         path = os.path.normpath(path)
         if path.startswith(b"//"):
             path = path[1:]
-    return os.fsdecode(path)
+    return path.decode(_ENCODING, _ERRORS)
+
+
+# What `os.fsdecode` does, which is three calls.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from thence.errors import StorageError
 from thence.execution import audit, nested, strace, supervisor
-from thence.execution.events import Action, Ended, FileEvent, OnEvent
+from thence.execution.events import Action, Ended, FileEvent, OnEvent, Soon
 from thence.execution.live import RUN_VARIABLE
 from thence.execution.noting import Listener, OnNote
 from thence.execution.planting import Planted
@@ -46,6 +46,7 @@ def launch(
     cwd: str | os.PathLike[str],
     env: Mapping[str, str],
     on_event: OnEvent,
+    soon: Soon | None = None,
     sensor: Sensor = "auto",
     on_note: OnNote = lambda _: None,
     plan: Mapping[str, Any] = MappingProxyType({}),
@@ -66,6 +67,7 @@ def launch(
         cwd: Working directory of the command.
         env: Environment of the command.
         on_event: Called before the program proceeds, one event at a time, in this thread.
+        soon: Is given what may wait first, by a sensor that holds the program up.
         sensor: `auto` is the first that works of `seccomp`, `strace`, `audit-hook`.
         on_note: Called with what Python programs are heard to do besides touching files, in another
             thread.
@@ -112,7 +114,7 @@ def launch(
             "on_resize": output.follow_size,
         }
         problems = _tell_of_input(stdin_fd, on_event)
-        ended = _watch(command, arguments, sensor, planted, plan, scan=scan)
+        ended = _watch(command, arguments, sensor, planted, plan, soon=soon, scan=scan)
     problems += [*ended.problems, *output.problems, *filter(None, [watchdog.problem])]
     problems += listener.problems
     return ended._replace(problems=tuple(problems))
@@ -125,6 +127,7 @@ def _watch(
     planted: Planted,
     plan: Mapping[str, Any],
     *,
+    soon: Soon | None,
     scan: Callable[[], TreeScan] | None,
 ) -> Ended:
     """Run it under the first sensor that works; those that do not work have run nothing."""
@@ -132,7 +135,7 @@ def _watch(
     planted.write_plan({**plan, "files": False})
     if sensor in {"auto", "seccomp"}:
         try:
-            return _under_the_kernel(command, arguments, planted)
+            return _under_the_kernel(command, arguments, planted, soon)
         except SensorUnavailable as error:
             whys.append(str(error))
         if sensor == "seccomp":
@@ -158,7 +161,9 @@ def _watch(
     return audit.supervise(command, **arguments, planted=planted.folder, why=why, scan=scan)
 
 
-def _under_the_kernel(command: Sequence[str], arguments: _Arguments, planted: Planted) -> Ended:
+def _under_the_kernel(
+    command: Sequence[str], arguments: _Arguments, planted: Planted, soon: Soon | None
+) -> Ended:
     """Under the filter of the run around this one, if there is one, else under our own.
 
     Raises:
@@ -176,7 +181,7 @@ def _under_the_kernel(command: Sequence[str], arguments: _Arguments, planted: Pl
         raise SensorUnavailable(reason)
     relay = str(planted.folder / "relay")
     arguments = {**arguments, "env": {**arguments["env"], RELAY_VARIABLE: relay}}
-    return supervisor.supervise(command, **arguments, relay=relay)
+    return supervisor.supervise(command, **arguments, soon=soon, relay=relay)
 
 
 def standard_input(descriptor: int = 0) -> str | None:

@@ -250,6 +250,7 @@ def carry_out(
                     cwd=cwd,
                     env=environment,
                     on_event=opened.ledger.on_event,
+                    soon=opened.ledger,
                     on_note=notes.add,
                     plan=remote_plan(spool.folder),
                     scan=opened.ledger.scan,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from thence.errors import InternalError
 from thence.execution import seccomp, signals
-from thence.execution.events import Ended, OnEvent
+from thence.execution.events import Action, Ended, OnEvent, Soon
 from thence.execution.forking import Forked
 from thence.execution.image import Image
 from thence.execution.kinship import is_alive, name_of
@@ -31,6 +31,9 @@ _MINIMUM_KERNEL = (5, 9)
 _PROBE_TIMEOUT_MS = 30_000
 # Processes that end just after the command (the rest of a pipeline) are still observed.
 _GRACE_S = 0.25
+_IDLE_MS = 20
+_LONGEST_S = 0.1
+_MOST_WAITING = 256
 _NOTHING: Mapping[int, int] = MappingProxyType({})
 _PROTECTED = (
     "The paths of some system calls could not be read (programs that protect their memory)."
@@ -98,6 +101,7 @@ def supervise(
     env: Mapping[str, str],
     on_event: OnEvent,
     watchdog: Watchdog,
+    soon: Soon | None = None,
     relay: str | None = None,
     stdin_fd: int = 0,
     stdout_fd: int = 1,
@@ -118,6 +122,8 @@ def supervise(
         env: Environment of the command.
         on_event: See `OnEvent`.
         watchdog: Takes over if this process is killed.
+        soon: Is given reads first. It catches up when there is nothing to do for a moment, when
+            some hundred wait, and before this returns.
         relay: Where runs inside of this one ask to be told what their commands do; None: nowhere.
         stdin_fd: Descriptors that the command gets as its standard ones.
         stdout_fd: Like `stdin_fd`.
@@ -133,7 +139,7 @@ def supervise(
         executable, list(command), dict(env), os.fspath(cwd), (stdin_fd, stdout_fd, stderr_fd)
     )
     child = seccomp.fork(image.become)
-    session = _Session(child, on_event, relay)
+    session = _Session(child, on_event, soon, relay)
     watchdog.guard_listener(session.listener.fd, session.listener.shared_fd)
     try:
         with signals.passed_on(session.deliver, on_resize=on_resize):
@@ -157,11 +163,16 @@ def supervise(
 class _Session:
     """One supervised command."""
 
-    def __init__(self, child: Forked, on_event: OnEvent, relay: str | None) -> None:
+    def __init__(
+        self, child: Forked, on_event: OnEvent, soon: Soon | None, relay: str | None
+    ) -> None:
         self.listener = Listener(child.fd)
         self.exec_error = 0
         self._child = child
         self._on_event = on_event
+        self._soon = soon
+        self._waiting = 0
+        self._waits_since_s = 0.0
         self._decoder = Decoder()
         self._status: int | None = None
         self._pid: int | None = child.pid
@@ -207,15 +218,21 @@ class _Session:
         leave_at = time.monotonic() + _GRACE_S
         while self._is_watched and (left_s := leave_at - time.monotonic()) > 0:
             self._serve(left_s * 1000)
+        self._catch_up()
 
     def _serve(self, timeout_ms: float | None) -> Mapping[int, int]:
         """Answer one question, and whoever else is ready; what was ready, but for questions."""
         relay = self._relay
         if timeout_ms is None and relay is not None:
             timeout_ms = relay.timeout_ms
+        if self._waiting and (timeout_ms is None or timeout_ms > _IDLE_MS):
+            timeout_ms = _IDLE_MS
         events = self._poller.poll(timeout_ms)
         if events == self._only_asked:
             self._answer()
+            ready = _NOTHING
+        elif not events:
+            self._catch_up()
             ready = _NOTHING
         else:
             ready = dict(events)
@@ -241,6 +258,21 @@ class _Session:
         finally:
             if not held:
                 self.listener.proceed(notification)
+        if self._waiting and (
+            self._waiting >= _MOST_WAITING or time.monotonic() - self._waits_since_s > _LONGEST_S
+        ):
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        # Apart from the programs' turns: between these our code finds the processor's caches
+        # empty, and takes three times as long as in a row.
+        if self._soon is None or not self._waiting:
+            return
+        self._waiting = 0
+        try:
+            self._soon.catch_up()
+        except Exception as error:  # recording must never break the user's program
+            self._failed(error)
 
     def _handle(self, notification: Notification) -> bool:
         """Record it; whether the program is held for the sake of an inner run."""
@@ -260,7 +292,15 @@ class _Session:
             return False
         if relay is not None and self._decoder.remark:
             relay.remark(notification.task, self._decoder.remark)
-        if event is None or not self.listener.is_valid(notification):
+        if event is None:
+            return False
+        if not self.listener.is_valid(notification):
+            return False
+        soon = self._soon if relay is None and event.action is Action.READ else None
+        if soon is not None and soon.take(event):
+            if not self._waiting:
+                self._waits_since_s = time.monotonic()
+            self._waiting += 1
             return False
         if self._relay is not None and event.path == self._relay.mark:
             self._relay.admit(notification.task)

@@ -45,7 +45,9 @@ class Project:
 
     def run(self, *command: str) -> Ledger:
         ledger = self.ledger()
-        ended = launch(command, cwd=self.root, env=os.environ, on_event=ledger.on_event)
+        ended = launch(
+            command, cwd=self.root, env=os.environ, on_event=ledger.on_event, soon=ledger
+        )
         assert ended.problems == ()
         self.exit_code = ended.exit_code
         return ledger.finish()

@@ -12,6 +12,7 @@ __all__ = [
     "Classifier",
     "Place",
     "Verdict",
+    "is_bulk_data",
     "is_library",
     "is_short_text",
     "source_of_bytecode",
@@ -85,6 +86,12 @@ _TEXT_NAME = re.compile(
 )
 
 
+_OF_SECRETS = frozenset(
+    {"csv", "gpg-key", "jks", "kdbx", "key", "keystore", "kubeconfig", "p12", "pem", "pfx", "ppk"}
+    | {"txt", "", "local", "production", "pub"}
+)
+
+
 def is_library(path: str) -> bool:
     """Whether it is named like a shared library: `libm.so.6`, `_multiarray.so`."""
     # Looked for first: it is asked of each file, and a search from each letter on is slow.
@@ -96,6 +103,20 @@ def is_short_text(path: str) -> bool:
     name = path.rpartition("/")[2]
     stem, _, suffix = name.rpartition(".")
     return (bool(stem.strip(".")) and _is_text_suffix(suffix)) or bool(_TEXT_NAME.fullmatch(name))
+
+
+def is_bulk_data(path: str) -> bool:
+    """Whether it is named as neither code, configuration nor secrets are: `img_0001.png`.
+
+    Nothing in it needs to be known before the program goes on.
+    """
+    stem, _, suffix = path.rpartition("/")[2].rpartition(".")
+    return bool(stem) and stem[0] != "." and _is_bulk_suffix(suffix)
+
+
+@lru_cache(maxsize=512)
+def _is_bulk_suffix(suffix: str) -> bool:
+    return not _is_text_suffix(suffix) and suffix.lower() not in _OF_SECRETS
 
 
 @lru_cache(maxsize=512)

@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
@@ -21,11 +21,13 @@ from thence.execution.capture.classify import (
     PLANTED,
     Classifier,
     Place,
+    is_bulk_data,
     is_library,
     source_of_bytecode,
 )
+from thence.execution.capture.disk import can_rename, files_below, status_of, status_of_link
 from thence.execution.capture.fixing import Fixer, Known, Protect
-from thence.execution.capture.keeper import Keeper, Redact, Signature
+from thence.execution.capture.keeper import Glance, Keeper, Redact, Signature, glance
 from thence.execution.capture.notes import Notes
 from thence.execution.capture.states import FileState, Ledger, WrittenFile
 from thence.execution.events import CHANGED, CREATED, Action, FileEvent
@@ -35,7 +37,6 @@ __all__ = ["FileLedger"]
 
 _COPIES = "kept"
 _ABSENT_LIMIT = 1000
-_FOLDER_LIMIT = 20_000
 # Copying this much takes about 0.1 s, which is what a program may be made to wait.
 _KEEP_LIMIT = 100 << 20
 _SPARE = 2 << 30
@@ -95,6 +96,7 @@ class FileLedger:
         self._notes = Notes(spool)
 
         self._looked_at: set[str] = set()
+        self._waiting: dict[str, Glance | None] = {}
         self._reads: dict[str, FileState] = {}
         self._before: dict[str, FileState] = {}
         self._written: dict[str, bool] = {}
@@ -145,12 +147,47 @@ class FileLedger:
         if event.action is Action.READ and event.path in self._looked_at:
             return
         with self._lock:
-            self._handlers[event.action](event)
+            try:
+                self.catch_up()
+            finally:
+                self._handlers[event.action](event)
             self._settle_finished()
+
+    def take(self, event: FileEvent) -> bool:
+        """See `Soon`: of small files that hold neither text nor secrets, and of installed ones."""
+        path = event.path
+        if path in self._looked_at or path in self._waiting:
+            return True
+        real, (place, _) = self._classifier.resolve(path)
+        if place is Place.ENVIRONMENT or place is Place.SYSTEM:
+            self._waiting[path] = None
+            return True
+        if place is Place.IGNORED or real in self._written or not is_bulk_data(real):
+            return False
+        read = glance(real)
+        if read is None:
+            return False
+        self._waiting[path] = read
+        return True
+
+    def catch_up(self) -> None:
+        """See `Soon`."""
+        if not self._waiting:
+            return
+        failures = []
+        with self._lock, self._notes.together():
+            waiting, self._waiting = self._waiting, {}
+            for path, read in waiting.items():
+                try:
+                    self._on_read(path, read=read)
+                except Exception as error:  # the others are to be recorded nevertheless
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
     # -- what each kind of event means ------------------------------------------------------------
 
-    def _on_read(self, path: str, *, detail: str = "") -> None:
+    def _on_read(self, path: str, *, detail: str = "", read: Glance | None = None) -> None:
         if path in self._looked_at:
             return
         real, (place, rule) = self._classifier.resolve(path)
@@ -164,7 +201,7 @@ class FileLedger:
         if real in self._written:
             return  # what the run wrote itself is not an input
         try:
-            status = os.stat(real)
+            status = os.stat(real) if read is None else read.status
         except OSError as error:
             if isinstance(error, FileNotFoundError) and place is Place.PROJECT:
                 self._on_absent(real, creates="create" in detail.split())
@@ -179,7 +216,7 @@ class FileLedger:
         elif real not in self._reads and (
             place is Place.PROJECT or (place is Place.OUTSIDE and not is_library(real))
         ):
-            self._note_read(self._fix(real, status, limit=self._limit))
+            self._note_read(self._fix(real, status, limit=self._limit, read=read))
 
     def _on_absent(self, real: str, *, creates: bool) -> None:
         if creates:
@@ -233,15 +270,15 @@ class FileLedger:
         real, (place, _) = self._classifier.resolve(path)
         if place not in _CONTENT_PLACES or real in self._written:
             return
-        status = _link_status(real)
+        status = status_of_link(real)
         if status is not None and stat.S_ISREG(status.st_mode):
             self._fix_before(real, status, is_input=False)
 
     def _on_rename(self, event: FileEvent) -> None:
         old, (old_place, _) = self._classifier.resolve(event.path)
         new, (new_place, _) = self._classifier.resolve(event.target)
-        old_status, new_status = _link_status(old), _link_status(new)
-        if old == new or not _will_succeed(old_status, new_status, os.path.dirname(new)):
+        old_status, new_status = status_of_link(old), status_of_link(new)
+        if old == new or not can_rename(old_status, new_status, os.path.dirname(new)):
             return
         if old_status is not None and stat.S_ISDIR(old_status.st_mode):
             self._on_folder_rename(old, new)
@@ -258,13 +295,13 @@ class FileLedger:
                 self._note_written(path, existed=False)
 
     def _on_folder_rename(self, old: str, new: str) -> None:
-        for path in _files_below(old):
+        for path in files_below(old):
             moved = new + path[len(old) :]
             _, (place, _) = self._classifier.resolve(path)
             _, (moved_place, _) = self._classifier.resolve(moved)
             if place in _CONTENT_PLACES and path not in self._written:
                 # Its bytes are safe under the new name; copying a whole folder would be dear.
-                status = _link_status(path)
+                status = status_of_link(path)
                 if status is not None:
                     before = self._reads.get(path) or FileState.seen(path, status)
                     if before.is_deferred:
@@ -307,8 +344,10 @@ class FileLedger:
 
     # -- fixing content ---------------------------------------------------------------------------
 
-    def _fix(self, real: str, status: os.stat_result, *, limit: int | None) -> FileState:
-        return self._fixer.fix(real, status, limit=limit, then=self._settle_if_idle)
+    def _fix(
+        self, real: str, status: os.stat_result, *, limit: int | None, read: Glance | None = None
+    ) -> FileState:
+        return self._fixer.fix(real, status, limit=limit, then=self._settle_if_idle, read=read)
 
     def _settle_if_idle(self) -> None:
         # In the copying thread, which must not wait for who may be waiting for its next copy.
@@ -422,6 +461,7 @@ class FileLedger:
         """Look at everything once more; the run has ended."""
         self._copying.close()
         with self._lock:
+            self.catch_up()
             self._settle_finished()
             self._keeper.close()
             self._notes.close()
@@ -429,7 +469,7 @@ class FileLedger:
             untouched = set()
             for path, existed in self._written.items():
                 before = self._before.get(path)
-                status = _status(path)
+                status = status_of(path)
                 if status is None or not stat.S_ISREG(status.st_mode):
                     if before is not None:
                         removed.append(before)
@@ -458,39 +498,3 @@ class FileLedger:
                 ignored=dict(self._ignored),
                 problems=tuple(self._fixer.problems),
             )
-
-
-def _status(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
-def _link_status(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
-
-
-def _will_succeed(old: os.stat_result | None, new: os.stat_result | None, new_folder: str) -> bool:
-    """Whether a rename can be done; we are asked before, and are not told what came of it."""
-    folder = _status(new_folder)
-    if old is None or folder is None or old.st_dev != folder.st_dev:
-        return False  # not there, or on another file system: the program will copy instead
-    if new is None:
-        return True
-    if (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino):
-        return False  # two names of one file: the kernel does nothing
-    return stat.S_ISDIR(old.st_mode) == stat.S_ISDIR(new.st_mode)
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    count = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            yield f"{parent}/{name}"
-            count += 1
-            if count >= _FOLDER_LIMIT:
-                return

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from thence.execution.capture.beside import Copying
-from thence.execution.capture.keeper import Keeper, Kept, Signature
+from thence.execution.capture.keeper import Glance, Keeper, Kept, Signature
 from thence.execution.capture.states import FileState
 from thence.model.ids import Digest
 
@@ -43,7 +43,13 @@ class Fixer:
         return self._protect(path)
 
     def fix(
-        self, real: str, status: os.stat_result, *, limit: int | None, then: Callable[[], None]
+        self,
+        real: str,
+        status: os.stat_result,
+        *,
+        limit: int | None,
+        then: Callable[[], None],
+        read: Glance | None = None,
     ) -> FileState:
         """The state of a file now, with its bytes in a safe place where that is possible.
 
@@ -52,6 +58,7 @@ class Fixer:
             status: What a look at it said just now.
             limit: Larger ones are copied beside the run, if at all.
             then: See `Copying.begin`.
+            read: What it held then, where that was read.
         """
         state = FileState.seen(real, status)
         try:
@@ -63,7 +70,10 @@ class Fixer:
                 return self._copy_of[state.signature]._replace(name=real)
             if limit is not None and status.st_size > limit:
                 return self._begin_copy(state, then)
-            copy = self._keeper.keep(real, seen=status)
+            if read is not None:
+                copy = self._keeper.keep_glance(read)
+            else:
+                copy = self._keeper.keep(real, seen=status)
         except Exception as error:  # a bug in a callback: the run goes on, the record says so
             self.problems[f"{real} could not be kept: {error!r}"] = None
             return state._replace(why_not_kept="failed")

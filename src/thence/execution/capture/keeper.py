@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from thence.execution.capture.classify import is_short_text
 
-__all__ = ["Copy", "Keeper", "Kept", "Redact", "Signature"]
+__all__ = ["Copy", "Glance", "Keeper", "Kept", "Redact", "Signature", "glance"]
 
 Redact = Callable[[Path, bytes], bytes | None]
 """Replaces secrets in the bytes of a file; None where it found none."""
@@ -121,6 +121,13 @@ class Kept(NamedTuple):
     unstable: bool = False
 
 
+class Glance(NamedTuple):
+    """A small file that rested while it was read."""
+
+    status: os.stat_result
+    data: bytes
+
+
 class Keeper:
     """Keeps copies in files named by numbers: one each for large files, packs for small ones.
 
@@ -169,6 +176,14 @@ class Keeper:
             return self._keep_open(path, source, seen or os.fstat(source), number)
         finally:
             os.close(source)
+
+    def keep_glance(self, glance: Glance) -> Kept:
+        """Keep what was read of a small file that has no secrets in it."""
+        signature = Signature.of(glance.status)
+        try:
+            return Kept(self._append(glance.data), None, signature)
+        except OSError as error:
+            return Kept(None, _why_not(error), signature)
 
     def clone(self, path: str, *, number: int) -> Kept | None:
         """Copy a file by sharing its blocks; None where its file system cannot do that."""
@@ -225,8 +240,7 @@ class Keeper:
         except OSError as error:
             if own is not None:
                 _forget(self._folder / str(own))
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-            return Kept(None, "no-space" if full else "unreadable", before)
+            return Kept(None, _why_not(error), before)
 
     def _append(self, data: bytes) -> Copy:
         """Add the bytes of a file to the pack."""
@@ -265,6 +279,30 @@ class Keeper:
         return True
 
 
+def glance(path: str) -> Glance | None:
+    """Read a file as it is now; None where it is not small, or cannot be read, or does not rest."""
+    try:
+        before = os.stat(path)
+        if before.st_size > _SMALL or not stat.S_ISREG(before.st_mode):
+            return None
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        data = os.pread(source, before.st_size + 1, 0)
+        after = os.fstat(source)
+    except OSError:
+        return None
+    finally:
+        os.close(source)
+    rested = (
+        len(data) == before.st_size
+        and before.st_ctime_ns == after.st_ctime_ns
+        and Signature.of(before) == Signature.of(after)
+    )
+    return Glance(before, data) if rested else None
+
+
 def _copy_bytes(source: int, target: int) -> None:
     offset = 0
     try:
@@ -282,6 +320,11 @@ def _copy_bytes(source: int, target: int) -> None:
         rest = memoryview(chunk)
         while rest:
             rest = rest[os.write(target, rest) :]
+
+
+def _why_not(error: OSError) -> str:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return "no-space" if full else "unreadable"
 
 
 def _read_all(source: int, size: int) -> bytes:

@@ -1,8 +1,9 @@
-"""The notes of a run's files in its spool: what was seen, one JSON object a line, written at once.
+"""The notes of a run's files in its spool: what was seen, one JSON object a line.
 
 Reading them again gives what the process knew that wrote them, also where it was killed.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ class Notes:
         self._path = spool / _FILE
         self._fd = -1
         self._encode = msgspec.json.Encoder().encode
+        self._together: list[bytes] | None = None
 
     def open(self) -> None:
         """Begin to write.
@@ -51,7 +53,7 @@ class Notes:
             self._fd = -1
 
     def add(self, kind: str, body: dict[str, Any]) -> None:
-        """Write a note, in one call.
+        """Write a note.
 
         Raises:
             OSError: The disk is full, or fails.
@@ -64,7 +66,28 @@ class Notes:
         except UnicodeEncodeError:
             # As ASCII: names that are not UTF-8 are escaped and come back as they were.
             line = json.dumps(note).encode() + b"\n"
-        os.write(self._fd, line)
+        if self._together is None:
+            os.write(self._fd, line)
+        else:
+            self._together.append(line)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what is added within at its end, in one call.
+
+        Raises:
+            OSError: The disk is full, or fails.
+        """
+        lines: list[bytes] = []
+        self._together = lines
+        try:
+            yield
+        finally:
+            self._together = None
+            if lines and self._fd >= 0:
+                rest = memoryview(b"".join(lines))
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
 
     def read(self) -> list[dict[str, Any]]:
         """All notes; the first is `begin`.
