@@ -41,7 +41,7 @@ def read(*arguments: str | Path, program: str = BLOCKED) -> "subprocess.Complete
         [sys.executable, "-I", "-c", program, str(READER), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

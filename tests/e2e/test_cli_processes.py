@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 _THENCE = Path(sys.executable).with_name("thence")
-_TIMEOUT_S = 120
+_TIMEOUT_S = 200
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
+
 SIZE = 40_000_000
 STOPPED = """
 import os, signal, sys
@@ -42,7 +44,7 @@ def thence(project: Path, *words: str, stop_after: int | None = None) -> int:
         env={**os.environ, "XDG_CONFIG_HOME": str(project.parent / "config")},
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     return done.returncode
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
 from thence.index.views import RunDetail
 from thence.model.records import RunStatus
 from thence.project import Project
@@ -40,7 +41,7 @@ def python(folder: Path, *words: str, **variables: str) -> "subprocess.Completed
         env={**env, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         stdin=subprocess.DEVNULL,
         check=False,
     )

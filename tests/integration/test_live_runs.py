@@ -4,13 +4,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from faraway import FarWorkshop, far_project, make_home
+from patience import PATIENCE_S, until
 from seaweed import S3Server
 from thence.errors import Conflict, InvalidInput
 from thence.execution import recovery
@@ -76,13 +76,6 @@ def teammate(tmp_path: Path, home: Path) -> Project:
     return far_project(tmp_path / "there", LocalStore(home), author="grace")
 
 
-def until(there: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not there():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.02)
-
-
 def start(workshop: FarWorkshop, *command: str) -> "subprocess.Popen[str]":
     with environment():
         return subprocess.Popen(
@@ -134,7 +127,7 @@ def test_a_teammate_sees_a_run_while_it_goes_on(
     assert len(Follower(here.project.site, run.run).news()) == 4
 
     (here.root / "go").touch()
-    out, err = recorder.communicate(timeout=60)
+    out, err = recorder.communicate(timeout=PATIENCE_S)
     assert (recorder.returncode, out.split()) == (0, [run.run]), err
     until(follower.is_over, "the end")
     sealed = teammate.find_run(f"run:{run.run}")
@@ -214,7 +207,7 @@ def die(here: FarWorkshop) -> RunId:
     until(lambda: (pulse := segments.pulse(run)) and pulse.params, "what it logged")
     recorder.kill()
     (here.root / "go").touch()
-    recorder.communicate(timeout=60)
+    recorder.communicate(timeout=PATIENCE_S)
     return run
 
 
@@ -347,13 +340,13 @@ def test_a_run_on_a_bucket_is_followed_from_another_machine(
     assert stopped.stdout is not None
     stopped.stdout.readline()
     stopped.send_signal(signal.SIGINT)
-    _, err = stopped.communicate(timeout=60)
+    _, err = stopped.communicate(timeout=PATIENCE_S)
     assert (stopped.returncode, "Traceback" in err) == (0, False), err
     (ada.root / "go").touch()
-    out, err = running.communicate(timeout=100)
+    out, err = running.communicate(timeout=PATIENCE_S)
     assert (running.returncode, out) == (0, ""), err
     lines = watching.stdout.read().splitlines()  # communicate() does not know what was read ahead
-    watching.communicate(timeout=100)
+    watching.communicate(timeout=PATIENCE_S)
     assert watching.returncode == 0
     assert lines[:3] == ["step 1 loss=0.5", "step 2 loss=0.333333", "step 3 loss=0.1"]
     assert "finished" in lines[3]
@@ -373,17 +366,15 @@ def test_a_network_that_is_cut_while_a_program_runs(seaweed: S3Server, tmp_path:
         until((ada.root / "reached").exists, "the run")
         wire.cut()
         (ada.root / "go").touch()
-        _, err = first.communicate(timeout=150)
+        _, err = first.communicate(timeout=200)
         assert first.returncode == 3, err
         assert "thence runs recover" in err
         # And one that has no network from the beginning.
         (ada.root / "fail").unlink()
-        begun = time.monotonic()
         second = ada.thence("run", sys.executable, "work.py")
         assert second.returncode == 0, second.stderr
         assert "will be published later" in second.stderr
         assert "1 run waits" in second.stderr
-        assert time.monotonic() - begun < 60
         assert ada.thence("runs", "recover").returncode == 1
         wire.mend()
         done = ada.thence("runs", "recover", "--json")

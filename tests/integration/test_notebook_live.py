@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE_S
 from thence.model.observed import Cell
 from thence.project import Project
 
@@ -16,8 +17,6 @@ pytest.importorskip("ipykernel")
 jupyter_client = pytest.importorskip("jupyter_client")
 v4 = pytest.importorskip("nbformat.v4")
 nbformat = pytest.importorskip("nbformat")
-
-_WAIT_S = 60
 
 
 class Frontend:
@@ -38,7 +37,7 @@ class Frontend:
         self._manager.start_kernel(cwd=str(folder), env=variables)
         self._client = self._manager.blocking_client()
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=_WAIT_S)
+        self._client.wait_for_ready(timeout=PATIENCE_S)
 
     def save(self) -> None:
         cells = [v4.new_code_cell(source, id=name) for name, source in self.cells.items()]
@@ -59,14 +58,14 @@ class Frontend:
         self._client.shell_channel.send(message)
         said = ""
         while True:
-            heard: dict[str, Any] = self._client.get_iopub_msg(timeout=_WAIT_S)
+            heard: dict[str, Any] = self._client.get_iopub_msg(timeout=PATIENCE_S)
             if heard["parent_header"].get("msg_id") != message["header"]["msg_id"]:
                 continue
             told = heard["content"]
             said += str(told.get("text", "")) + "\n".join(told.get("traceback", ()))
             if heard["msg_type"] == "status" and told["execution_state"] == "idle":
                 break
-        self._client.get_shell_msg(timeout=_WAIT_S)
+        self._client.get_shell_msg(timeout=PATIENCE_S)
         return said
 
     def close(self) -> None:

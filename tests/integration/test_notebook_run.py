@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from library_http import TABLE, library
+from patience import PATIENCE_S, wait_for
 from thence.errors import InvalidInput, NotFound
 from thence.index.views import RunDetail
 from thence.model.observed import Cell
@@ -220,7 +220,7 @@ def test_what_a_cell_saves_links_to_it(workshop: Workshop) -> None:
 
 
 def test_ctrl_c_leaves_what_was_executed(workshop: Workshop) -> None:
-    write(workshop, "x = 1", "open('ready', 'w').close()\nimport time; time.sleep(60)", "y = 2")
+    write(workshop, "x = 1", "open('ready', 'w').close()\nimport time; time.sleep(600)", "y = 2")
     with environment():
         running = subprocess.Popen(
             [sys.executable, "-m", "thence", "run", "--json", "train.ipynb"],
@@ -229,12 +229,9 @@ def test_ctrl_c_leaves_what_was_executed(workshop: Workshop) -> None:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 60
-        while not (workshop.root / "ready").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.3)
+        wait_for(workshop.root / "ready")
         os.killpg(running.pid, signal.SIGINT)  # as the terminal does
-        _, err = running.communicate(timeout=60)
+        _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 130, err
     told = json.loads(err.splitlines()[-1])
     run = workshop.project.find_run(told["ref"])

@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S, until, wait_for
 from thence.errors import DataDamaged, NotFound, StorageError
 from thence.execution.supervisor import probe
 from thence.model.ids import RunId
@@ -49,17 +48,6 @@ open("finished", "w").close()
 """
 
 
-def wait_for(path: Path) -> None:
-    wait_until(path.exists, path.name)
-
-
-def wait_until(there: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not there():
-        assert time.monotonic() < deadline, f"{what} did not appear"
-        time.sleep(0.01)
-
-
 def start(workshop: Workshop, *command: str) -> "subprocess.Popen[str]":
     with environment():
         return subprocess.Popen(
@@ -83,12 +71,12 @@ def test_the_recorder_is_killed_and_the_program_goes_on(workshop: Workshop) -> N
     recorder = start(workshop, sys.executable, "work.py")
     wait_for(workshop.root / "reached")
     (spooled,) = workshop.root.glob(".thence/spool/*/stdout")
-    wait_until(lambda: b"before" in spooled.read_bytes(), "what it printed")
+    until(lambda: b"before" in spooled.read_bytes(), "what it printed")
     recorder.kill()
     recorder.wait()
     (workshop.root / "go").touch()
     wait_for(workshop.root / "finished")
-    recorder.communicate(timeout=60)  # ends with the program, which has the pipe too
+    recorder.communicate(timeout=PATIENCE_S)  # ends with the program, which has the pipe too
     assert (workshop.root / "after.txt").read_text() == "text"
     (running,) = workshop.project.runs()
     assert running.status is RunStatus.RUNNING
@@ -119,7 +107,7 @@ def test_a_living_run_is_left_alone(workshop: Workshop) -> None:
     assert workshop.project.recover() == []
     assert len(workshop.spools()) == 1
     (workshop.root / "go").touch()
-    out, err = recorder.communicate(timeout=60)
+    out, err = recorder.communicate(timeout=PATIENCE_S)
     assert recorder.returncode == 0, err
     run = workshop.project.find_run(f"run:{out.split()[-1]}")
     assert run.status is RunStatus.FINISHED
@@ -137,7 +125,7 @@ def test_a_dead_run_beside_a_living_one(workshop: Workshop) -> None:
     (dead,) = workshop.project.recover()
     assert dead.command[-1] == "die.py"
     (workshop.root / "go").touch()
-    out, err = living.communicate(timeout=60)
+    out, err = living.communicate(timeout=PATIENCE_S)
     assert living.returncode == 0, err
     statuses = {run.run: run.status for run in workshop.project.runs()}
     assert statuses == {dead.run: RunStatus.DIED, out.split()[-1]: RunStatus.FINISHED}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from library_http import TABLE, Library, digest, library
+from patience import PATIENCE_S
 from seaweed import S3Server
 from thence.execution.supervisor import probe
 from thence.index.views import RunDetail
@@ -230,7 +231,7 @@ with thence.run():
     workshop.write("inside.py", script)
     import subprocess
 
-    subprocess.run([sys.executable, "inside.py"], cwd=workshop.root, check=True, timeout=120)
+    subprocess.run([sys.executable, "inside.py"], cwd=workshop.root, check=True, timeout=PATIENCE_S)
     run = workshop.project.find_run("run:last")
     found = only(reads(workshop, run)).digest
     assert found is not None

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from patience import PATIENCE_S, wait_for
 from thence.errors import InvalidInput, NotFound
 from thence.execution.capture.environment import Environment
 from thence.execution.launch import CommandDenied, CommandNotFound
@@ -302,7 +302,7 @@ def test_the_exit_code_of_a_command_is_kept(workshop: Workshop) -> None:
 def test_an_interrupted_run_is_recorded_as_that(workshop: Workshop) -> None:
     workshop.write(
         "wait.py",
-        "open('begun', 'w').close()\nimport time\nprint('x', flush=True)\ntime.sleep(60)\n",
+        "open('begun', 'w').close()\nimport time\nprint('x', flush=True)\ntime.sleep(600)\n",
     )
     code = (
         "import sys\nfrom thence.project import Project\n"
@@ -318,9 +318,8 @@ def test_an_interrupted_run_is_recorded_as_that(workshop: Workshop) -> None:
             start_new_session=True,
         )
     wait_for(workshop.root / "begun")
-    time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert out.splitlines()[-1] == "interrupted", err
     run = workshop.project.find_run("run:last")
     assert run.status is RunStatus.INTERRUPTED
@@ -516,7 +515,7 @@ def test_two_runs_at_a_time_do_not_mix(workshop: Workshop) -> None:
             )
             for name in ("one.txt", "two.txt", "three.txt")
         ]
-    ids = [process.communicate(timeout=120)[0].splitlines()[-1] for process in processes]
+    ids = [process.communicate(timeout=PATIENCE_S)[0].splitlines()[-1] for process in processes]
     for name, run in zip(("one.txt", "two.txt", "three.txt"), ids, strict=True):
         found = workshop.project.find_run(f"run:{run}")
         assert set(workshop.files(found, FileRole.OUTPUT)) == {name}
@@ -532,10 +531,3 @@ def test_the_audit_hook_records_the_same_for_a_python_program(workshop: Workshop
     assert set(workshop.files(run, FileRole.INPUT)) == {"in.csv"}
     assert set(workshop.files(run, FileRole.OUTPUT)) == {"out.csv"}
     assert set(workshop.files(run, FileRole.CODE)) == {"script.py"}
-
-
-def wait_for(path: Path, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} did not appear"
-        time.sleep(0.01)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE_S, wait_for
 from thence.execution import supervisor
 from thence.index.views import RunDetail
 from thence.model.records import FileRole, RunSealed, RunStatus
@@ -43,11 +43,18 @@ def complete(run: RunDetail) -> str:
     return sealed.sensor.completeness
 
 
+@pytest.fixture
+def rest_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helpers of a pool end just after the program; on a busy machine that takes them long."""
+    monkeypatch.setattr(supervisor, "_GRACE_S", PATIENCE_S)
+
+
 # Processes
 
 
 @needs_kernel_sensor
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.usefixtures("rest_is_awaited")
 def test_processes_of_multiprocessing(workshop: Workshop, method: str) -> None:
     for n in range(4):
         workshop.write(f"data/{n}.bin", bytes([n]) * 10)
@@ -67,6 +74,7 @@ def test_processes_of_multiprocessing(workshop: Workshop, method: str) -> None:
 
 
 @needs_kernel_sensor
+@pytest.mark.usefixtures("rest_is_awaited")
 def test_a_pool_of_workers_that_load_data(workshop: Workshop) -> None:
     for n in range(12):
         workshop.write(f"images/{n}.bin", bytes([n]) * 10)
@@ -84,6 +92,7 @@ def test_a_pool_of_workers_that_load_data(workshop: Workshop) -> None:
 
 @needs_kernel_sensor
 @pytest.mark.slow
+@pytest.mark.usefixtures("rest_is_awaited")
 def test_a_data_loader_with_workers(workshop: Workshop) -> None:
     pytest.importorskip("torch", reason="torch is not installed; a process pool stands for it")
     for n in range(12):
@@ -115,7 +124,7 @@ def test_a_daemon_that_is_left_behind(workshop: Workshop) -> None:
         "        nothing = os.open('/dev/null', os.O_RDWR)\n"
         "        for fd in range(3): os.dup2(nothing, fd)\n"
         "        open('daemon-1', 'w').close()\n"
-        "        time.sleep(4)\n"
+        "        while not os.path.exists('go'): time.sleep(0.01)\n"
         "        open('daemon-2', 'w').close()\n"
         "    os._exit(0)\n"
         "os.wait()\n"
@@ -125,10 +134,8 @@ def test_a_daemon_that_is_left_behind(workshop: Workshop) -> None:
     (sentence,) = seal_of(run).sensor.not_seen
     assert sentence.startswith("1 process was left running when the command ended (python")
     assert "daemon-1" in outputs(workshop, run)
-    deadline = time.monotonic() + 30
-    while not (workshop.root / "daemon-2").exists():  # the watchdog answers for it
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    (workshop.root / "go").touch()
+    wait_for(workshop.root / "daemon-2")  # the watchdog answers for it
 
 
 # Supervisors
@@ -363,10 +370,3 @@ def test_thence_in_namespaces_of_its_own(workshop: Workshop) -> None:
     run = workshop.project.find_run(f"run:{found.run}")
     assert complete(run) == "kernel-complete"
     assert "in" in inputs(workshop, run)
-
-
-def wait_for(path: Path, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} did not appear"
-        time.sleep(0.01)

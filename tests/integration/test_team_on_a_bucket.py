@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import wire
+from patience import PATIENCE_S
 from seaweed import S3Server
 from thence.model.numbers import label
 from thence.project import Project
@@ -51,7 +52,7 @@ def thence(
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == status, done.stdout + done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import thence
+from patience import PATIENCE_S
 from thence import errors, verbs
 from thence.execution import live
 
@@ -21,7 +22,7 @@ def _script(
     kept = {key: value for key, value in os.environ.items() if not key.startswith("THENCE_")}
     return subprocess.run(
         [sys.executable, str(path)], cwd=cwd or folder, env=kept,
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

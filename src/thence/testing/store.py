@@ -438,7 +438,7 @@ class StoreContract:
                 assert writer.stdin is not None
                 writer.stdin.write("go\n")
                 writer.stdin.flush()
-            answers = [writer.communicate(timeout=60)[0].strip() for writer in writers]
+            answers = [writer.communicate(timeout=200)[0].strip() for writer in writers]
         finally:
             for writer in writers:
                 writer.kill()

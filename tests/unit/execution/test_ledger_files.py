@@ -5,7 +5,6 @@ import sqlite3
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -303,10 +302,8 @@ class TestWhatPrograms:
         (project.root / "many").mkdir()
         for n in range(5000):
             (project.root / f"many/{n}").write_text(str(n))
-        started = time.monotonic()
         ledger = project.python("for n in range(5000): open(f'many/{n}').close()")
         assert len(ledger.reads) == 5000
-        assert time.monotonic() - started < 20
         assert content(ledger.reads, "4999") == b"4999"
 
     def test_a_run_that_was_cut_off_is_read_from_its_notes(self, project: Project) -> None:

@@ -11,17 +11,20 @@ from types import SimpleNamespace
 
 import pytest
 
+from patience import until
 from thence.execution.capture.accelerators import Accelerators, Load
 from thence.execution.capture.resources import LIMIT, Sampler, read_resources, sampling
 from thence.model.observed import Sample
 from thence.model.records import encode_lines
 
 BUSY = """
-import sys, time
+import os, sys, time
 data = bytearray(80_000_000)
 end = time.process_time() + float(sys.argv[1])
 while time.process_time() < end:
     pass
+while not os.path.exists("go"):
+    time.sleep(0.01)
 open(sys.argv[2], "wb").write(bytes(1_000_000))
 """
 PARENT = """
@@ -32,10 +35,19 @@ for child in children:
 """
 
 
+def all_are_seen(folder: Path) -> bool:
+    """Whether a sample has a parent and both its children, which are as large as they get."""
+    usage = read_resources(folder).usage
+    return usage is not None and usage.processes == 3 and usage.memory_peak_bytes >= 160_000_000
+
+
 def test_time_and_memory_of_children_and_their_children(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with sampling(tmp_path):
-        subprocess.run([sys.executable, "-c", PARENT, BUSY], cwd=tmp_path, check=True)
+        with subprocess.Popen([sys.executable, "-c", PARENT, BUSY], cwd=tmp_path) as parent:
+            until(lambda: all_are_seen(tmp_path), "a look at all of them")
+            (tmp_path / "go").touch()
+        assert parent.returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = read_resources(tmp_path)

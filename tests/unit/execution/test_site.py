@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
 from thence.execution.site import Site
 from workshop import Workshop
 
@@ -58,5 +59,5 @@ def test_many_processes_get_one_key(site: Site) -> None:
         )
         for _ in range(4)
     ]
-    keys = {process.communicate(timeout=60)[0] for process in asking}
+    keys = {process.communicate(timeout=PATIENCE_S)[0] for process in asking}
     assert keys == {f"{site.secret_key().hex()}\n"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from index_samples import SampleLogs, run_id
 
+from patience import PATIENCE_S
 from thence.errors import DataDamaged, InternalError, InvalidInput, StorageError
 from thence.index import Index, LogItem, connection
 from thence.index.artifacts import artifacts
@@ -314,7 +315,7 @@ def test_processes_that_open_at_once_end_with_one_index(path: Path, before: str)
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    ends = [(process.communicate(timeout=60), process.returncode) for process in processes]
+    ends = [(process.communicate(timeout=PATIENCE_S), process.returncode) for process in processes]
     for (out, errors), status in ends:
         assert (status, out.strip()) == (0, "False"), errors
     with Index(path) as index:

@@ -162,7 +162,7 @@ class ChecksThenWrites(MemoryStore):
     def create(self, key: str, parts: Sequence[Bytes]) -> None:
         if self.head(key) is not None:
             raise AlreadyExists("taken")
-        self.looked.wait(timeout=10)
+        self.looked.wait(timeout=120)
         self.replace(key, parts)
 
 

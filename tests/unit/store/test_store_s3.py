@@ -13,6 +13,7 @@ from typing import Any
 import obstore.store
 import pytest
 
+from patience import PATIENCE_S
 from scripted import Answer, Asked, scripted
 from serving import deaf_port
 from thence.errors import AlreadyExists, Denied, InvalidInput, NotFound, StorageError, ThenceError
@@ -296,7 +297,7 @@ os._exit(0)
 """
     with scripted(lambda _: Answer(200, b"1")) as server:
         command = [sys.executable, "-c", code, f"s3://bucket?endpoint={server.url}"]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=PATIENCE_S)
 
 
 # --- settings

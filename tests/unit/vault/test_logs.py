@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
 from thence.errors import Conflict, DataDamaged, StorageError
 from thence.model.ids import Digest, RunId
 from thence.model.names import Alias, ArtifactName
@@ -221,7 +222,9 @@ def test_processes_lose_nothing(tmp_path: Path) -> None:
         assert writer.stdin is not None
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    numbers = [list(map(int, writer.communicate(timeout=120)[0].split())) for writer in writers]
+    numbers = [
+        list(map(int, writer.communicate(timeout=PATIENCE_S)[0].split())) for writer in writers
+    ]
     assert sorted(itertools.chain(*numbers)) == list(range(1, 201))
     found = reasons(new_logs(store))
     for who, mine in enumerate(numbers):

@@ -1,10 +1,13 @@
 """A save that is stopped stops soon, and one that goes on says how far it is."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from thence.store.memory import MemoryStore
+from thence.vault import saving
 from thence.vault.held import HeldContent
 from thence.vault.saving import gather
 from thence.vault.vault import Vault
@@ -31,11 +34,19 @@ def _fill(folder: Path) -> list[Path]:
 def test_ctrl_c_does_not_wait_for_the_end_of_a_big_file(vault: Vault, tmp_path: Path) -> None:
     paths = _fill(tmp_path / "data")
     read: list[int] = []
+    pressed = threading.Event()
+
+    def on_read(size: int) -> None:
+        read.append(size)
+        if size > 1_000:  # a piece of the big one: reading is slow, as from a disk
+            assert pressed.wait(60)
+            time.sleep(0.02)
 
     def save() -> None:
         with vault.writer(lanes=2) as writer:
-            writer.on_read = read.append
+            writer.on_read = on_read
             for _ in writer.put_files(paths):
+                pressed.set()
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -44,7 +55,10 @@ def test_ctrl_c_does_not_wait_for_the_end_of_a_big_file(vault: Vault, tmp_path: 
     assert list((tmp_path / "cache").rglob("staging/*")) == []
 
 
-def test_progress_is_told_inside_of_a_big_file(vault: Vault, tmp_path: Path) -> None:
+def test_progress_is_told_inside_of_a_big_file(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "_REPORT_EVERY_S", 0.0)
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(1 << 28)

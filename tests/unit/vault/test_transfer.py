@@ -490,15 +490,14 @@ def test_the_first_failure_is_the_one_that_is_told(
     contents = [random.Random(n).randbytes(300_000) for n in range(60)]
     root = put_tree(source, *contents)
     monkeypatch.setattr("thence.vault.blockreader._LOCAL_READ", 300_000)
-    fetch, begun = BlockReader._fetch, threading.Barrier(4, timeout=20)
+    fetch, begun = BlockReader._fetch, threading.Barrier(4, timeout=120)
 
     def failing(reader: BlockReader, read: object, work: object, **options: object) -> object:
         if not source_of_recipes(read):
             number = begun.wait()
             if number == 0:
                 raise StorageError("the line was cut")
-            while not reader._stopped.is_set():
-                pass
+            assert reader._stopped.wait(120)
         return fetch(reader, read, work, **options)  # type: ignore[arg-type]
 
     def source_of_recipes(read: object) -> bool:

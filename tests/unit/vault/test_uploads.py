@@ -42,7 +42,7 @@ class Gate(MemoryStore):
             self.most = max(self.most, self.on_their_way)
         self.arrived.release()
         try:
-            assert self.opened.wait(60)
+            assert self.opened.wait(200)
             put()
         finally:
             with self._counting:
@@ -177,12 +177,12 @@ def test_ctrl_c_does_not_wait_for_packs_on_their_way(
     def save() -> None:
         with new_vault(gate, remote=True).writer() as writer:
             writer.put_bytes(random_bytes(20_000_000))
+            assert gate.arrived.acquire(timeout=60)
             raise KeyboardInterrupt
 
-    begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         save()
-    assert time.monotonic() - begun < 30  # the gate is shut for a minute
+    assert gate.on_their_way  # the gate is shut
     assert staged(tmp_path) == []
     assert list(gate.list()) == []
     gate.opened.set()
@@ -209,11 +209,12 @@ def test_who_waits_for_room_is_woken_when_the_session_stops(
     saving = [threading.Thread(target=save, args=(path,)) for path in paths]
     for thread in saving:
         thread.start()
+    saving[0].join(60)  # it needs no room
     for _ in range(uploads_module.AT_ONCE):
         assert gate.arrived.acquire(timeout=60)
     writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     for thread in saving:
-        thread.join(30)
+        thread.join(60)
     assert len(caught) == 2
     gate.opened.set()
 
