@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from thence.errors import Conflict, InvalidInput, NotFound
+from thence.execution.code_refs import drop_code
 from thence.execution.giving import resolve, resolve_run
 from thence.execution.site import Site
 from thence.index import runs as run_questions
@@ -316,6 +317,8 @@ def erase(
                 runs=wanted.runs,
             )
             site.ingest(site.vault.append(ERASURES, record, by=site.author))
+    for run in wanted.runs:
+        drop_code(site, run)
     done = carry_out(site.vault, by=site.author, progress=progress)
     site.refresh()
     return Erased(len(wanted.contents), done, site.vault.outbox is not None)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from thence.errors import Conflict, InvalidInput, NotFound
+from thence.execution.code_refs import bring_back_code, drop_code
 from thence.execution.giving import resolve, resolve_run
 from thence.execution.site import Site
 from thence.index import versions as version_questions
@@ -204,6 +205,8 @@ def remove(
         )
     for one in wanted:
         site.ingest(_append(site, one.version or one.run, said, removes=True))
+        if one.run is not None:
+            drop_code(site, one.run.run)
     return wanted
 
 
@@ -280,6 +283,8 @@ def undo(site: Site, refs: Sequence[str], *, reason: str = "") -> list[Undone]:
         found.append((name, one))
     for _, one in found:
         site.ingest(_append(site, one, " ".join(reason.split()), removes=False))
+        if isinstance(one, RunDetail) and one.sealed is not None:
+            bring_back_code(site, one.run, one.sealed.code)
     return [Undone(name) for name, _ in found]
 
 
