@@ -1,5 +1,7 @@
 """Chance, resources, parsed parameters and metrics files of real programs under a run."""
 
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -8,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from thence.execution.capture.environment import Environment
 from thence.execution.supervisor import probe
 from thence.index.views import RunDetail
+from thence.model.codec import decode
 from thence.model.observed import Observed, Randomness, Sample, decode_observed
 from thence.model.records import MetricPoint, Param, decode_lines
 from workshop import Workshop, environment, seal_of
@@ -324,6 +328,53 @@ def test_real_torch(workshop: Workshop, sensor: Any) -> None:
     assert seedless(unseeded) == [
         "torch's generator was used before it had a seed: results may differ"
     ]
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_linear_algebra_is_named_with_version_and_threads(workshop: Workshop, sensor: Any) -> None:
+    run = script(
+        workshop,
+        """\
+        import multiprocessing, numpy as np
+        def work():
+            np.ones((2, 2)) @ np.ones((2, 2))
+        if __name__ == "__main__":
+            worker = multiprocessing.get_context("fork").Process(target=work)
+            worker.start()
+            worker.join()
+            work()
+        """,
+        sensor=sensor,
+        variables={"OPENBLAS_NUM_THREADS": "1"},
+    )
+    digest = seal_of(run).environment
+    assert digest is not None
+    (one,) = decode(workshop.read(digest), Environment).system.blas
+    assert re.fullmatch(r"lib\S*openblas\S*\.so\S* \(OpenBLAS \d+\.\d+.*, 1 thread\)", one), one
+    assert [path for path in workshop.files(run) if path.startswith("/proc")] == []
+
+
+MKL = """
+#include <stdio.h>
+void MKL_Get_Version_String(char *buffer, int length) {
+    snprintf(buffer, length, "Intel(R) oneAPI Math Kernel Library Version 2025.1   ");
+}
+int MKL_Get_Max_Threads(void) { return 3; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_mkl_is_asked_as_it_answers(workshop: Workshop) -> None:
+    source = workshop.write("mkl.c", MKL)
+    library = workshop.root / "libmkl_rt.so.2"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    text = "import ctypes, numpy\nctypes.CDLL('./libmkl_rt.so.2')\n"
+    digest = seal_of(script(workshop, text)).environment
+    assert digest is not None
+    assert (
+        "libmkl_rt.so.2 (Intel(R) oneAPI Math Kernel Library Version 2025.1, 3 threads)"
+        in decode(workshop.read(digest), Environment).system.blas
+    )
 
 
 def test_a_run_within_a_program(workshop: Workshop) -> None:

@@ -14,7 +14,7 @@ from thence.errors import ThenceError
 from thence.execution import live
 from thence.execution.binding import Stored, change
 from thence.execution.capture.code import find_documents
-from thence.execution.capture.environment import Environment, capture_environment
+from thence.execution.capture.environment import Environment, capture_environment, with_blas
 from thence.execution.capture.keeper import Copy, Signature
 from thence.execution.capture.metrics import FoundMetrics, is_metrics_file, read_metrics
 from thence.execution.capture.params import is_config_file, is_record_of_params, read_config
@@ -152,7 +152,7 @@ class _Gatherer:
             "what it took of the machine", lambda: read_resources(self._spool.folder), Resources()
         )
         observed = [*heard.observed, *resources.samples]
-        environment = self._environment()
+        environment = self._environment(heard)
         others += self._store_packages(environment)
         environment_digest = self._writer.put_bytes(codec.encode(environment)).digest
         inputs = self._without_packages(inputs, environment)
@@ -567,7 +567,7 @@ class _Gatherer:
         self._problems += found.problems
         return found.code
 
-    def _environment(self) -> Environment:
+    def _environment(self, heard: Observations) -> Environment:
         ledger = self._ledger
         found, problem = attempt(
             "the environment",
@@ -580,7 +580,7 @@ class _Gatherer:
             ),
         )
         self._problems += [problem] if problem else []
-        return found or Environment()
+        return with_blas(found or Environment(), heard.blas)
 
     def _traceback(self) -> str | None:
         if self._end.status is not RunStatus.FAILED:

@@ -11,6 +11,7 @@ from thence.execution.capture.arguments import read_arguments
 from thence.execution.capture.chance import KINDS, read_chance
 from thence.execution.capture.fields import whole
 from thence.execution.capture.probe import attempt
+from thence.execution.inside import blas
 from thence.execution.inside.arguments import KIND
 from thence.execution.inside.notes import DROPPED
 from thence.execution.noting import read_notes
@@ -34,6 +35,7 @@ class Heard(NamedTuple):
         problems: Sentences for people.
         bodies: What was fetched and is to be kept, by address: files in the spool.
         heard_of: Addresses `host:port` whose traffic is accounted for by `observed`.
+        blas: What libraries of linear algebra said of themselves, by the names of their files.
     """
 
     observed: Sequence[Observed] = ()
@@ -43,6 +45,7 @@ class Heard(NamedTuple):
     heard_of: Sequence[str] = ()
     defaults: Mapping[str, Param] = {}
     left: Mapping[str, Param] | None = None
+    blas: Mapping[str, str] = {}
 
 
 Fold = Callable[[Iterable[Note], Path], Heard]
@@ -59,6 +62,7 @@ class Observations(NamedTuple):
     heard_of: frozenset[str]
     defaults: Mapping[str, Param] = {}
     left: Mapping[str, Param] | None = None
+    blas: Mapping[str, str] = {}
 
 
 def _processes(notes: Iterable[Note], spool: Path) -> Heard:
@@ -99,6 +103,17 @@ def _queries(notes: Iterable[Note], spool: Path) -> Heard:
     return Heard(found.queries, problems=found.problems, heard_of=found.peers)
 
 
+def _blas(notes: Iterable[Note], spool: Path) -> Heard:
+    said: dict[str, dict[str, None]] = {}
+    for note in notes:
+        name, version, threads = (note.get(key) for key in ("file", "version", "threads"))
+        if isinstance(name, str) and isinstance(version, str):
+            plural = "" if threads == 1 else "s"
+            count = "" if whole(threads) is None else f"{threads} thread{plural}"
+            said.setdefault(name, {})[", ".join(filter(None, (version, count)))] = None
+    return Heard(blas={name: "; ".join(several) for name, several in said.items()})
+
+
 def _dropped(notes: Iterable[Note], spool: Path) -> Heard:
     count = sum(whole(note.get("count")) or 0 for note in notes)
     return Heard(
@@ -126,6 +141,7 @@ _FOLDS: tuple[tuple[str, frozenset[str], Fold], ...] = (
     ("what databases were asked", queries.KINDS, _queries),
     ("the random generators", KINDS, _chance),
     ("the parsed arguments", frozenset({KIND}), _arguments),
+    ("the libraries of linear algebra", frozenset({blas.KIND}), _blas),
     ("the notes that were dropped", frozenset({DROPPED}), _dropped),
 )
 """Name for problems, kinds of notes, what to do with them; in the order of the record."""
@@ -141,6 +157,7 @@ def observe(spool: Path) -> Observations:
     heard_of: set[str] = set()
     defaults: dict[str, Param] = {}
     left: dict[str, Param] | None = None
+    said: dict[str, str] = {}
     for name, kinds, fold in _FOLDS:
         of_kind = [note for note in notes if note["kind"] in kinds]
         if not of_kind:
@@ -154,7 +171,8 @@ def observe(spool: Path) -> Observations:
             bodies |= heard.bodies
             heard_of |= set(heard.heard_of)
             defaults |= heard.defaults
+            said |= heard.blas
             left = left if heard.left is None else dict(heard.left)
     return Observations(
-        tuple(observed), params, tuple(problems), bodies, frozenset(heard_of), defaults, left
+        tuple(observed), params, tuple(problems), bodies, frozenset(heard_of), defaults, left, said
     )

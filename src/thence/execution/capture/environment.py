@@ -19,7 +19,7 @@ from thence.execution.capture.known import KnownPackages
 from thence.execution.capture.probe import attempt
 from thence.execution.capture.system import System, capture_system
 
-__all__ = ["Environment", "capture_environment"]
+__all__ = ["Environment", "capture_environment", "with_blas"]
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +55,14 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     def used(self) -> tuple[Distribution, ...]:
         """The distributions that the run opened files of."""
         return tuple(item for item in self.distributions if item.used)
+
+
+def with_blas(environment: Environment, said: Mapping[str, str]) -> Environment:
+    """The environment with what libraries of linear algebra said of themselves, by their files."""
+    system = environment.system
+    blas = dict.fromkeys(system.blas, "") | dict(said)
+    named = tuple(f"{name} ({text})" if text else name for name, text in sorted(blas.items()))
+    return msgspec.structs.replace(environment, system=msgspec.structs.replace(system, blas=named))
 
 
 def capture_environment(

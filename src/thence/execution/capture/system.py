@@ -62,7 +62,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         distribution: `debian 12`, as os-release says.
         libc: `glibc 2.36`.
         packages: Owners of the shared libraries and programs that the run loaded.
-        blas: Linear algebra libraries that were loaded, by file name.
+        blas: Linear algebra libraries that were loaded, by file name; behind it, where a program
+            could be asked, their versions and numbers of threads.
         accelerators: Libraries and driver of GPUs that were loaded.
         threads: Settings of thread counts and devices.
         cpu_features: Vector instructions that results may depend on.

@@ -19,7 +19,7 @@ __all__ = ["PARTS", "PLAN", "Observation", "begin", "start_parts"]
 PLAN = "plan"
 
 # Modules of this package with a function `start(observation)`.
-PARTS: tuple[str, ...] = ("remote", "chance", "arguments")
+PARTS: tuple[str, ...] = ("remote", "chance", "arguments", "blas")
 
 
 class Observation:
