@@ -24,7 +24,7 @@ for name in (*CLIENTS[1:], "boto3", "polars", "pyarrow", "duckdb", "psycopg"):
     pytest.importorskip(name)
 
 SELECT = "select a, b from t where a < 3 order by a"
-ROWS = b"".join(b'[%d,"n%d"]\n' % (number, number) for number in range(3))
+ROWS = b'[[0,"n0"],[1,"n1"],[2,"n2"]]'
 
 # Parts that are named on the command line are left out.
 SCRIPT = """
