@@ -94,7 +94,7 @@ class Own:
 
     __repr__ = __str__
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattribute__(self, name: str) -> Any:
         Own.asked += 1
         raise AttributeError(name)
 

@@ -1,5 +1,6 @@
 """What parsed arguments and configurations come to."""
 
+import datetime
 import enum
 from argparse import Namespace
 from pathlib import Path
@@ -112,6 +113,86 @@ def test_values_become_plain() -> None:
         "rows.0.a": 1,
         "rows.1.a": 2,
     }
+
+
+class Own:
+    """Of a program, and not to be asked for anything."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+    def __str__(self) -> str:
+        raise AssertionError
+
+    __repr__ = __fspath__ = __str__
+
+
+class OwnDict(dict[str, Any]):
+    """Looks up what it is asked for."""
+
+    def items(self) -> Any:
+        raise AssertionError
+
+
+class OwnText(str):
+    """Is more than text."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise AssertionError
+
+    __repr__ = __str__
+
+
+class OwnNumber(int):
+    """Counts."""
+
+    def __int__(self) -> int:
+        raise AssertionError
+
+
+class OwnMode(enum.Enum):
+    """Tells more than its name."""
+
+    FAST = 1
+
+    def __str__(self) -> str:
+        raise AssertionError
+
+
+def test_code_of_the_program_is_not_called() -> None:
+    tree = OwnDict(
+        own=Own(),
+        within=[Own()],
+        among={Own()},
+        key={Own(): 1},
+        text=OwnText("a"),
+        number=OwnNumber(3),
+        mode=OwnMode.FAST,
+        more=OwnDict(a=1),
+        date=datetime.date(2026, 1, 2),
+    )
+    assert flat(tree) == {
+        "text": "a",
+        "number": 3,
+        "mode": "FAST",
+        "more.a": 1,
+        "date": "2026-01-02",
+    }
+
+
+def test_values_of_numpy_are_plain() -> None:
+    numpy = pytest.importorskip("numpy")
+    objects = numpy.empty(1, dtype=object)
+    objects[0] = OwnMode.FAST
+    tree = {
+        "one": numpy.float32(0.5),
+        "none": numpy.array(3),
+        "few": numpy.array([1, 2]),
+        "own": objects,
+    }
+    assert flat(tree) == {"one": 0.5, "none": 3, "few": "[1 2]"}
 
 
 def test_resolvers_of_the_program_are_not_called() -> None:

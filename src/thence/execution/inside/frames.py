@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, FrameType
+    from types import FrameType
 
     Site = tuple[str, int]
 
@@ -20,7 +20,8 @@ _PLANTED = os.path.dirname(_OURS[:-1]) + os.sep if __name__.startswith("thence_i
 _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _IMPORT = "<frozen importlib"
 _DEEPEST = 200
-_known: dict[CodeType, bool] = {}
+# By their files: code of two files can be equal.
+_known: dict[str, bool] = {}
 
 
 def is_own(path: str) -> bool:
@@ -88,12 +89,12 @@ def _above(frame: FrameType | None) -> Site | None:
 
 
 def _is_own(frame: FrameType) -> bool:
-    code = frame.f_code
-    known = _known.get(code)
+    path = frame.f_code.co_filename
+    known = _known.get(path)
     if known is None:
         if len(_known) > 10_000:
             _known.clear()
-        known = _known[code] = is_own(code.co_filename)
+        known = _known[path] = is_own(path)
     return known
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from itertools import chain
 from sys import getsizeof
 
+from .known import is_known
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,10 +34,7 @@ _PIECE = 1 << 16
 # What JSON, or the hook for bytes, encodes as it is.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _TUPLES = frozenset({tuple})
-_KNOWN = {
-    *("datetime", "decimal", "duckdb", "_duckdb", "fractions", "ipaddress", "numpy", "pandas"),
-    *("polars", "psycopg", "psycopg2", "pyarrow", "sqlite3", "uuid", "zoneinfo"),
-}
+_DRIVERS = ("duckdb", "_duckdb", "polars", "psycopg", "psycopg2", "pyarrow")
 
 
 class _ForeignError(Exception):
@@ -90,11 +89,11 @@ _encode = _encoder()
 
 def _values(row: Any) -> tuple[Any, ...]:
     """Of one row, plain; without calling anything that a subclass defines."""
-    if isinstance(row, tuple):
+    if issubclass(type(row), tuple):
         values: Any = tuple.__iter__(row)
-    elif isinstance(row, list):
+    elif issubclass(type(row), list):
         values = list.__iter__(row)
-    elif isinstance(row, dict):
+    elif issubclass(type(row), dict):
         values = dict.values(row)
     elif type(row) in _PLAIN:
         values = (row,)
@@ -109,21 +108,21 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if isinstance(value, (bytearray, memoryview, bytes)):
+    if issubclass(type(value), (bytearray, memoryview, bytes)):
         return _bytes(value)
-    if isinstance(value, list):
+    if issubclass(type(value), list):
         return [_plain(one) for one in list.__iter__(value)]
-    if isinstance(value, tuple):
+    if issubclass(type(value), tuple):
         return [_plain(one) for one in tuple.__iter__(value)]
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         return {_name(key): _plain(one) for key, one in dict.items(value)}
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         return str.__str__(value)
-    if isinstance(value, int):
+    if issubclass(type(value), int):
         return int.__int__(value)
-    if isinstance(value, float):
+    if issubclass(type(value), float):
         return float.__float__(value)
-    if kind.__module__.partition(".")[0] not in _KNOWN:
+    if not is_known(kind, *_DRIVERS):
         raise _ForeignError
     if hasattr(value, "isoformat"):
         return {"time": value.isoformat()}
@@ -136,9 +135,9 @@ def _plain(value: Any) -> Any:
 
 
 def _name(key: Any) -> str:
-    if isinstance(key, str):
+    if issubclass(type(key), str):
         return str.__str__(key)
-    if type(key) in _PLAIN or type(key).__module__.partition(".")[0] in _KNOWN:
+    if type(key) in _PLAIN or is_known(type(key)):
         return str(key)
     raise _ForeignError
 

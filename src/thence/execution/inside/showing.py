@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .addresses import is_secret_parameter
+from .known import is_known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ _LONGEST = 4_000
 _FEW = 100
 _DEEPEST = 4
 _BITS = 4_000
-_KNOWN = {"datetime", "decimal", "fractions", "ipaddress", "numpy", "pandas", "uuid", "zoneinfo"}
 
 
 def clean(text: str) -> str:
@@ -31,9 +31,9 @@ def shown(parameters: Any) -> tuple[tuple[str, str], ...] | str | None:
     """
     if parameters is None:
         return None
-    if isinstance(parameters, dict):
+    if issubclass(type(parameters), dict):
         pairs = ((_name(name), _shown(one, 1)) for name, one in dict.items(parameters))
-    elif isinstance(parameters, (list, tuple)):
+    elif issubclass(type(parameters), (list, tuple)):
         pairs = (("", _shown(one, 1)) for one in _items(parameters))
     else:
         return f"<{type(parameters).__name__}>"
@@ -41,7 +41,7 @@ def shown(parameters: Any) -> tuple[tuple[str, str], ...] | str | None:
 
 
 def _name(name: Any) -> str:
-    return clean(str.__str__(name)[:_LONGEST]) if isinstance(name, str) else _shown(name, 1)
+    return clean(str.__str__(name)[:_LONGEST]) if issubclass(type(name), str) else _shown(name, 1)
 
 
 def _few(texts: Iterable[Any]) -> list[Any]:
@@ -50,7 +50,7 @@ def _few(texts: Iterable[Any]) -> list[Any]:
     room = _LONGEST
     for one in texts:
         taken.append(one)
-        room -= len(one) if isinstance(one, str) else sum(map(len, one))
+        room -= len(one) if issubclass(type(one), str) else sum(map(len, one))
         if room <= 0 or len(taken) >= _FEW:
             break
     return taken
@@ -59,32 +59,32 @@ def _few(texts: Iterable[Any]) -> list[Any]:
 def _shown(value: Any, depth: int) -> str:
     if value is None or type(value) in (bool, float):
         return repr(value)
-    if isinstance(value, int):
+    if issubclass(type(value), int):
         plain = int.__int__(value)
         return repr(plain) if plain.bit_length() < _BITS else "<a great number>"
-    if isinstance(value, (str, bytes)):
-        plain_text = str.__str__(value) if isinstance(value, str) else value
+    if issubclass(type(value), (str, bytes)):
+        plain_text = str.__str__(value) if issubclass(type(value), str) else value
         text = repr(plain_text[:_LONGEST])
         return text if len(plain_text) <= _LONGEST else f"{text}… ({len(plain_text):,} in all)"
-    if isinstance(value, (list, tuple, dict)) and depth < _DEEPEST:
+    if issubclass(type(value), (list, tuple, dict)) and depth < _DEEPEST:
         return _several(value, depth + 1)
     kind = type(value)
-    if kind.__module__.partition(".")[0] in _KNOWN and not hasattr(kind, "__len__"):
+    if is_known(kind) and not hasattr(kind, "__len__"):
         return repr(value)
     return f"<{kind.__name__}>"
 
 
 def _several(value: Any, depth: int) -> str:
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         return "{" + ", ".join(_few(_pair(*one, depth) for one in dict.items(value))) + "}"
     return "[" + ", ".join(_few(_shown(one, depth) for one in _items(value))) + "]"
 
 
 def _items(value: Any) -> Any:
     """Without calling what a subclass defines."""
-    return list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+    return list.__iter__(value) if issubclass(type(value), list) else tuple.__iter__(value)
 
 
 def _pair(name: Any, value: Any, depth: int) -> str:
-    is_secret = isinstance(name, str) and is_secret_parameter(str.__str__(name)[:_LONGEST])
+    is_secret = issubclass(type(name), str) and is_secret_parameter(str.__str__(name)[:_LONGEST])
     return f"{_shown(name, depth)}: {repr('<withheld>') if is_secret else _shown(value, depth)}"
