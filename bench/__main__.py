@@ -1,4 +1,7 @@
-"""Run benchmarks by name; what begins with `--` and follows goes to those that take options."""
+"""Run benchmarks by name; what begins with `--` and follows goes to those that take options.
+
+A missed goal is said, and is no failure: pages are made of what was missed, too.
+"""
 
 import importlib
 import json
@@ -15,7 +18,6 @@ def main() -> int:
     words = sys.argv[1:]
     first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
     wanted, options = words[:first] or list(NAMES), words[first:]
-    missed = 0
     for name in wanted:
         if name not in NAMES + WITH_OPTIONS:
             known = ", ".join(NAMES + WITH_OPTIONS)
@@ -34,10 +36,9 @@ def main() -> int:
             text = f"{row['what']:<{width}}  {row['measured']:>10.2f} {row['unit']:<4}"
             if row["goal"] is not None:  # what is measured beside it has none
                 held = row["measured"] <= row["goal"]
-                missed += not held
                 text += f"  goal {row['goal']:g}  {'held' if held else 'MISSED'}"
             print(text.rstrip())
-    return 1 if missed else 0
+    return 0
 
 
 sys.exit(main())

@@ -1,7 +1,9 @@
 """What capture costs, beside the bare script, MLflow (SQLite) and W&B (offline).
 
 All take turns within each round, under the same Python; of each the least is taken, since the
-machine may be shared. `python -m bench.capture_page` makes a page of what was measured.
+machine may be shared. So it is that of a second use: bytecode is there, as it is where pip has
+installed thence, and what is known of packages.
+`python -m bench.capture_page` makes a page of what was measured.
 """
 
 import json
@@ -18,10 +20,12 @@ from typing import Any, NamedTuple
 
 from bench.peers import PeerMissing, peer, python_of_peers
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+ROUNDS = max(2, int(os.environ.get("BENCH_ROUNDS", "3")))
 FILES = 5_000
-IMAGES = 50_000
+IMAGES = max(FILES, int(os.environ.get("BENCH_IMAGES", "50000")))
 POINTS = 100_000
+MILLION = 1_000_000
+PYTHONS = 20
 # MLflow's store takes milliseconds a point.
 PEER_POINTS = {"mlflow": 500, "wandb": 10_000}
 
@@ -38,7 +42,7 @@ elif tool == "wandb":
 import numpy as np, pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 d = pd.read_csv("data.csv")
-for step in range(5):
+for step in range(int(sys.argv[2])):
     m = RandomForestClassifier(30, random_state=step).fit(d[["a", "b", "c"]], d["y"])
     score = float(m.score(d[["a", "b", "c"]], d["y"]))
     if tool == "mlflow":
@@ -99,8 +103,12 @@ class Cost(NamedTuple):
 
 
 def _measure(command: list[str], folder: str, *, check: bool = True) -> Cost:
+    # Without bytecode 0.35 s go to compiling thence anew each time.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, check=check, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, check=check, capture_output=True, text=True
+    )
     after, end = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(cpu, end - start, done.stdout)
@@ -140,14 +148,17 @@ def _commands(peers: list[str]) -> dict[str, list[str]]:
     thence = [sys.executable, "-m", "thence", "run"]
     audit = [*thence, "--sensor", "audit-hook"]
     train, read = [python, "train.py"], [python, "read.py", str(FILES)]
+    pythons = ["sh", "-c", f"for n in $(seq {PYTHONS}); do {python} -c pass; done"]
     commands = {
         "true": ["true"],
         "true, captured": [*thence, "true"],
-        "train": [*train, "bare"],
-        "train, captured": [*thence, *train, "bare"],
-        "train, audit": [*audit, *train, "bare"],
-        **{f"train, {name}": [*train, name] for name in peers},
+        "train": [*train, "bare", "5"],
+        "train, captured": [*thence, *train, "bare", "5"],
+        "train, audit": [*audit, *train, "bare", "5"],
+        **{f"train, {name}": [*train, name, "5"] for name in peers},
         "true, audit": [*audit, "true"],
+        "pythons": pythons,
+        "pythons, audit": [*audit, *pythons],
         "read": read,
         "read, captured": [*thence, *read],
         "read, audit": [*audit, *read],
@@ -173,9 +184,11 @@ def run() -> list[dict[str, Any]]:
         for at in range(ROUNDS):
             for case, command in commands.items():
                 if case.startswith("read, "):  # what is known of the files is forgotten
-                    for path in folder.glob(f"img/0{at}/*"):
+                    for path in folder.glob(f"img/{at % 5:02}/*"):
                         os.utime(path)
                 found[case].append(_measure(command, name))
+        long = _long(commands, name)
+        million = _measure([*thence, "run", sys.executable, "log.py", "thence", str(MILLION)], name)
         plain = [sys.executable, "read.py", str(IMAGES)]
         images["bare"] = _measure(plain, name)
         images["captured"] = _measure([*thence, "run", *plain], name)
@@ -187,14 +200,39 @@ def run() -> list[dict[str, Any]]:
     rows = _rows(found, peers)
     first, again = _opens(images["captured"])
     rows += [
-        _row("reading an image the first time, of 50,000", first - _opens(images["bare"])[0], "us"),
-        _row("reading an image again, of 50,000", again - _opens(images["bare"])[1], "us"),
-        _row("a run of 50,000 images, with sealing", images["captured"].wall_s, "s"),
+        *long,
+        _row(
+            "a million points, from the last one to the end of the run",
+            million.wall_s - MILLION / _rate(million),
+            "s",
+        ),
+        _row(
+            f"reading an image the first time, of {IMAGES:,}",
+            first - _opens(images["bare"])[0],
+            "us",
+        ),
+        _row(f"reading an image again, of {IMAGES:,}", again - _opens(images["bare"])[1], "us"),
+        _row(f"a run of {IMAGES:,} images, with sealing", images["captured"].wall_s, "s"),
         _row("to show it", show_s, "s"),
         _row("to reproduce it", reproduced.wall_s, "s"),
     ]
     _keep(rows, missing)
     return rows
+
+
+def _long(commands: dict[str, list[str]], folder: str) -> list[dict[str, Any]]:
+    """A training four times as long: what of the cost does not grow with it."""
+    cases = ("train", "train, captured", "train, audit")
+    bare, *observed = (_measure([*commands[case][:-1], "20"], folder).cpu_s for case in cases)
+    names = ("supervisor", "audit layer")
+    return [_row("a training four times as long, bare", bare, "s CPU")] + [
+        _row(f"{name}, of that with all that a run costs", (cost - bare) / bare * 100, "%")
+        for name, cost in zip(names, observed, strict=True)
+    ]
+
+
+def _rate(cost: Cost) -> float:
+    return float(cost.said.split("rate")[1].split()[0])
 
 
 def _rows(found: dict[str, list[Cost]], peers: list[str]) -> list[dict[str, Any]]:
@@ -215,8 +253,9 @@ def _rows(found: dict[str, list[Cost]], peers: list[str]) -> list[dict[str, Any]
     fixed_audit = cpu("true, audit") - cpu("true")
 
     def rate(case: str) -> float:
-        return max(float(cost.said.split("rate")[1].split()[0]) for cost in found[case])
+        return max(_rate(cost) for cost in found[case])
 
+    each_python = (cpu("pythons, audit") - cpu("pythons") - fixed_audit) / PYTHONS
     rows = [
         _row(
             "supervisor, of a training's CPU",
@@ -232,6 +271,7 @@ def _rows(found: dict[str, list[Cost]], peers: list[str]) -> list[dict[str, Any]
              "us", 60),
         _row("fixed cost of a run, wall", (wall("true, captured") - wall("true")) * 1000,
              "ms", 300),
+        _row("each Python that starts, under the audit layer", each_python * 1000, "ms CPU", 5),
         _row("a logged point (100,000 a second are 10)", 1e6 / rate("log"), "us", 10),
         _row("training, bare", bare, "s CPU"),
         _row("training, captured, all in all", cpu("train, captured"), "s CPU"),
@@ -258,6 +298,8 @@ def _keep(rows: list[dict[str, Any]], missing: list[str]) -> None:
     document = {
         "rows": rows,
         "missing": missing,
+        "images": IMAGES,
+        "load": round(os.getloadavg()[2], 1),
         "rounds": ROUNDS,
         "where": f"{platform.system()} {platform.release()}, {platform.machine()}, "
         f"{os.cpu_count()} processors, Python {platform.python_version()}",

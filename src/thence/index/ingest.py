@@ -9,7 +9,7 @@ from thence.errors import ThenceError
 from thence.index.subjects import subject
 from thence.model import codec
 from thence.model.ids import Digest
-from thence.model.points import decode_points
+from thence.model.points import read_points
 from thence.model.records import (
     AliasMove,
     ArtifactEdit,
@@ -100,6 +100,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """The tables that `rows` fills, with the columns of each."""
 
+_CONTENTS = {"contents", "listed_files", "metric_points"}
+
 
 def wanted(item: LogItem) -> set[Digest]:
     """The contents that `rows` can make more of this entry with: files and series of a run."""
@@ -133,7 +135,7 @@ def rows(item: LogItem, attachments: Mapping[Digest, bytes]) -> list[Row]:
             found.append(_problem(item, "unknown", _unknown(entry)))
         else:
             found.extend(_record_rows(item, entry, entry.record, attachments))
-        if unfit := _unfit(found):
+        if unfit := _unfit(row for row in found if row.table not in _CONTENTS):
             return _damaged(item, unfit)
     except _UNREADABLE as error:
         return _damaged(item, _reason(error))
@@ -418,7 +420,7 @@ def _content(
         return []
     try:
         found = read(digest.hex, data)
-        problem = _unfit(found)
+        problem = _unfit(found)  # here, as it leaves the entry as it is
     except _UNREADABLE as error:
         found, problem = [], _reason(error)
     if problem is not None:
@@ -459,11 +461,11 @@ def _metric_points(series: str, data: bytes) -> list[Row]:
                 point.name,
                 position,
                 point.step,
-                None if point.at is None else codec.format_time(point.at),
+                at,
                 _number(point.value),
             ),
         )
-        for position, point in enumerate(decode_points(data))
+        for position, (point, at) in enumerate(read_points(data))
     ]
 
 

@@ -14,9 +14,10 @@ import msgspec
 from thence.model import codec
 from thence.model.records import MetricPoint
 
-__all__ = ["decode_points", "encode_point", "encode_points"]
+__all__ = ["decode_points", "encode_point", "encode_points", "read_points"]
 
 _SAFE = 2**53 - 1
+_AT = b'{"at":"'
 _POINT = msgspec.json.Decoder(MetricPoint)
 
 
@@ -37,12 +38,30 @@ def decode_points(data: bytes) -> Iterator[MetricPoint]:
     Raises:
         DataDamaged: A line is no point.
     """
+    return map(_decoded, filter(None, data.splitlines()))
+
+
+def read_points(data: bytes) -> Iterator[tuple[MetricPoint, str | None]]:
+    """As `decode_points`, each with its time as text, which mostly stands there as it should.
+
+    Raises:
+        DataDamaged: A line is no point.
+    """
     for line in filter(None, data.splitlines()):
-        try:
-            point = _POINT.decode(line)
-        except (ValueError, msgspec.MsgspecError):  # a number that is not finite, or damaged
-            point = codec.decode(line, MetricPoint)
-        yield point
+        point = _decoded(line)
+        if point.at is None:
+            yield point, None
+        elif line[:7] == _AT and line[33:35] == b'Z"':
+            yield point, line[7:34].decode()
+        else:
+            yield point, codec.format_time(point.at)
+
+
+def _decoded(line: bytes) -> MetricPoint:
+    try:
+        return _POINT.decode(line)
+    except (ValueError, msgspec.MsgspecError):  # a number that is not finite, or damaged
+        return codec.decode(line, MetricPoint)
 
 
 def encode_point(

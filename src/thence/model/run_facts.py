@@ -74,7 +74,7 @@ class FileUse(msgspec.Struct, frozen=True, kw_only=True):
     package: str | None = None
 
 
-class MetricPoint(msgspec.Struct, frozen=True, kw_only=True):
+class MetricPoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One logged value. The series of a run are content, one JSON object a line."""
 
     name: str
