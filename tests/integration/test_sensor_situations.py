@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from patience import PATIENCE_S, wait_for
-from thence.execution import supervisor
+from thence.execution import strace, supervisor
 from thence.index.views import RunDetail
 from thence.model.records import FileRole, RunSealed, RunStatus
 from thence.project import Project
@@ -370,3 +370,57 @@ def test_thence_in_namespaces_of_its_own(workshop: Workshop) -> None:
     run = workshop.project.find_run(f"run:{found.run}")
     assert complete(run) == "kernel-complete"
     assert "in" in inputs(workshop, run)
+
+
+# Namespaces
+
+can_unshare = pytest.mark.skipif(
+    not shutil.which("unshare")
+    or subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode != 0,
+    reason="no namespaces can be made here",
+)
+
+
+@needs_kernel_sensor
+@can_unshare
+@pytest.mark.parametrize("sensor", ["seccomp", "strace"])
+def test_mounts_of_its_own(workshop: Workshop, sensor: str) -> None:
+    if sensor == "strace" and (reason := strace.probe()):
+        pytest.skip(reason)
+    workshop.write("data/a.txt", b"recorded")
+    workshop.write("other/a.txt", b"read")
+    command = "mount --bind other data && cat data/a.txt > out"
+    run = workshop.run("unshare", "-rm", "sh", "-c", command, sensor=sensor)
+    assert (workshop.root / "out").read_bytes() == b"read"
+    assert complete(run) == "partial"
+    assert "mounts of its own" in " ".join(seal_of(run).sensor.not_seen)
+
+
+@needs_kernel_sensor
+@can_unshare
+def test_a_namespace_without_mounts_of_its_own(workshop: Workshop) -> None:
+    workshop.write("a.txt", b"read")
+    run = workshop.run("unshare", "-rm", "sh", "-c", "cat a.txt > out")
+    assert inputs(workshop, run) == {"a.txt"}
+    assert complete(run) == "kernel-complete"
+
+
+@needs_kernel_sensor
+@can_unshare
+def test_the_processes_of_another_namespace_are_not_believed(workshop: Workshop) -> None:
+    code = (
+        "from thence.execution import strace, supervisor\n"
+        "print(supervisor.probe())\nprint(strace.probe())\n"
+    )
+    said = {
+        option: subprocess.run(
+            ["unshare", "-r", "--pid", "--fork", *option, sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+        for option in [(), ("--mount-proc",)]
+    }
+    foreign = "/proc shows another namespace of processes; unshare has --mount-proc."
+    assert said[()] == [foreign, foreign if shutil.which("strace") else "strace is not installed."]
+    assert said["--mount-proc",][0] == "None"

@@ -76,6 +76,9 @@ _MACHINES = {
             "io_uring_setup": 425,
             "chroot": 161,
             "pivot_root": 155,
+            "mount": 165,
+            "move_mount": 429,
+            "setns": 308,
         },
     ),
     "aarch64": _Machine(
@@ -97,6 +100,9 @@ _MACHINES = {
             "io_uring_setup": 425,
             "chroot": 51,
             "pivot_root": 41,
+            "mount": 40,
+            "move_mount": 429,
+            "setns": 268,
         },
     ),
 }

@@ -22,7 +22,7 @@ from thence.execution.late import as_found
 from thence.execution.program import CommandDenied
 from thence.execution.seccomp import SensorUnavailable
 from thence.execution.strace_lines import CALLS, Lines
-from thence.execution.tracee import is_hindered, of_hindered
+from thence.execution.tracee import foreign_proc, is_hindered, of_hindered
 from thence.execution.watchdog import Watchdog
 from thence.model.records import SensorReport
 
@@ -73,6 +73,8 @@ def probe() -> str | None:
         return "strace is not installed."
     if not os.access(sys.executable, os.X_OK):
         return f"This user may not start {sys.executable}."
+    if foreign := foreign_proc():
+        return foreign
     ours, theirs = os.pipe()
     try:
         process = subprocess.Popen(

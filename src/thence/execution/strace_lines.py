@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from thence.execution.events import Action, FileEvent, absolute, open_action
+from thence.execution.tracee import OWN_MOUNTS
 
 __all__ = ["CALLS", "Lines"]
 
@@ -20,6 +21,7 @@ CALLS = (
     *("?rename", "?renameat", "renameat2", "?link", "linkat", "?symlink", "symlinkat"),
     *("?unlink", "unlinkat", "truncate", "connect", "socket", "chdir", "fchdir"),
     *("clone", "?clone3", "?fork", "?vfork", "?io_uring_setup", "chroot", "pivot_root"),
+    *("mount", "?move_mount", "setns"),
 )
 """What to trace; a question mark spares those that a machine does not have."""
 
@@ -34,6 +36,9 @@ _TOKEN = re.compile(
 _FLAGS = re.compile(rb"\b(O_[A-Z_|0-9a-fx]+)")
 _IPV4 = re.compile(rb'AF_INET, sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]*)"\)')
 _IPV6 = re.compile(rb'AF_INET6, sin6_port=htons\((\d+)\).*inet_pton\(AF_INET6, "([^"]*)"')
+_NO_NEW_MOUNT = re.compile(
+    rb"\bMS_(REMOUNT|UNBINDABLE|PRIVATE|SLAVE|SHARED)\b|, CLONE_NEW(?!NS)\w+\Z"
+)
 _FORKS = {b"clone", b"clone3", b"fork", b"vfork"}
 
 
@@ -151,6 +156,9 @@ class Lines:
             self._remark(
                 "A program changed its root folder; paths it used after that may be wrong."
             )
+        elif name in {b"mount", b"move_mount", b"setns"}:
+            if result == 0 and not _NO_NEW_MOUNT.search(arguments):
+                self._remark(OWN_MOUNTS)
         else:
             event = self._event(task, name, arguments)
             if event is not None:

@@ -21,7 +21,7 @@ from thence.execution.kinship import is_alive, name_of
 from thence.execution.program import CommandDenied
 from thence.execution.relay import Relay
 from thence.execution.seccomp import Listener, Notification, SensorUnavailable
-from thence.execution.tracee import Decoder, TaskMemory, Unreadable, of_hindered
+from thence.execution.tracee import Decoder, TaskMemory, Unreadable, foreign_proc, of_hindered
 from thence.execution.watchdog import Watchdog
 from thence.model.records import SensorReport
 
@@ -51,6 +51,8 @@ def probe() -> str | None:
     found = re.match(r"(\d+)\.(\d+)", release)
     if found and (int(found[1]), int(found[2])) < _MINIMUM_KERNEL:
         return f"The kernel is {release}; the sensor needs Linux 5.9."
+    if foreign := foreign_proc():
+        return foreign
     try:
         child = seccomp.fork(_open_null)
     except SensorUnavailable as unavailable:

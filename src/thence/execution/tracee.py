@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable
 from thence.execution.events import Action, FileEvent, absolute, open_action
 from thence.execution.seccomp import Call, Notification
 
-__all__ = ["Decoder", "TaskMemory", "Unreadable", "is_hindered", "of_hindered"]
+__all__ = [
+    "OWN_MOUNTS",
+    "Decoder",
+    "TaskMemory",
+    "Unreadable",
+    "foreign_proc",
+    "is_hindered",
+    "of_hindered",
+]
 
 _PAGE = 4096
 _AT_EMPTY_PATH = 0x1000
@@ -26,6 +34,26 @@ class Unreadable(Exception):
 
 class _Span(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+OWN_MOUNTS = (
+    "A program had mounts of its own (a container, unshare); "
+    "files below these may be others than the ones recorded."
+)
+
+
+def foreign_proc() -> str | None:
+    """Why what /proc says of other processes cannot be believed, one sentence; None where it can.
+
+    In a namespace of processes of its own (`unshare --pid`) /proc may still show those of the one
+    around it: the numbers there mean others, or nobody.
+    """
+    try:
+        if os.readlink("/proc/self") == str(os.getpid()):
+            return None
+    except OSError:
+        return "/proc is not mounted."
+    return "/proc shows another namespace of processes; unshare has --mount-proc."
 
 
 class TaskMemory:
@@ -117,6 +145,9 @@ class Decoder:
             "io_uring_setup": self._io_uring,
             "chroot": self._new_root,
             "pivot_root": self._new_root,
+            "mount": lambda t, a: None if a[3] & _MS_NO_NEW_MOUNT else self._mount(t),
+            "move_mount": lambda t, a: self._mount(t),
+            "setns": self._join,
         }
 
     def decode(self, notification: Notification) -> FileEvent | None:
@@ -221,11 +252,23 @@ class Decoder:
     def _new_root(self, task: int, a: tuple[int, ...]) -> None:
         self._remark("A program changed its root folder; paths it used after that may be wrong.")
 
+    def _mount(self, task: int) -> None:
+        # In our own namespace we see what the program sees.
+        if _link(b"/proc/%d/ns/mnt" % task) != _link(b"/proc/self/ns/mnt"):
+            self._remark(OWN_MOUNTS)
+
+    def _join(self, task: int, a: tuple[int, ...]) -> None:
+        if a[1] == 0 or a[1] & _CLONE_NEWNS:
+            self._remark(OWN_MOUNTS)
+
     def _remark(self, sentence: str) -> None:
         self.remark = sentence
         self.blind_spots[sentence] = None
 
 
+_MS_NO_NEW_MOUNT = 32 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20
+"""`MS_REMOUNT`, and what only says how mounts spread."""
+_CLONE_NEWNS = 0x20000
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 
 
