@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 from polars.testing import assert_frame_equal
 from pyarrow import feather
+from safetensors.numpy import save_file as save_tensors
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -28,6 +29,7 @@ from thence.formats.json_value import JSON
 from thence.formats.notebook import Notebook
 from thence.formats.parquet import Arrow, Parquet
 from thence.formats.pickled import Pickle
+from thence.formats.safetensors_file import Safetensors
 from thence.formats.skops_model import Skops
 from thence.formats.svg import SVG
 from thence.formats.text import Text
@@ -595,4 +597,38 @@ class TestPickle(TestSkops):
             ([np.arange(3)], [np.arange(3.0)]),
             ((1, 2), [1, 2]),
             (_logistic(), _nudged()),
+        ]
+
+
+class TestSafetensors(FormatContract):
+    """Weights are only compared: samples are arrays under names, written by the library itself."""
+
+    def make(self) -> Format:
+        return Safetensors()
+
+    def write(self, obj: Any, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        save_tensors(obj, folder / "m.safetensors")
+        return folder / "m.safetensors"
+
+    def samples(self) -> Sequence[Any]:
+        return [
+            {"a.weight": np.array([[1.5, np.nan]]), "b": np.array([1, 2], "i8")},
+            {"none": np.zeros((0, 2), "f4"), "one": np.array(3, "u1"), "yes": np.array([True])},
+            {},
+        ]
+
+    def near_misses(self) -> Sequence[tuple[Any, Any]]:
+        pairs = [
+            (one, other)
+            for one, other in TestArray().near_misses()
+            if one.dtype.kind in "fiub" and other.dtype.kind in "fiub"
+        ]
+        a = np.arange(3.0)
+        return [
+            *(({"x": np.asarray(one)}, {"x": np.asarray(other)}) for one, other in pairs),
+            ({"a": a}, {"a": a, "b": a}),
+            ({"a": a}, {"A": a}),
+            ({"a": a, "b": -a}, {"a": -a, "b": a}),
+            ({"a": np.zeros(2, "f2")}, {"a": np.zeros(2, "u2")}),
         ]

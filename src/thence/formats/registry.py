@@ -31,6 +31,7 @@ from thence.formats.json_value import JSON
 from thence.formats.notebook import Notebook
 from thence.formats.parquet import Arrow, Parquet
 from thence.formats.pickled import Pickle
+from thence.formats.safetensors_file import Safetensors
 from thence.formats.skops_model import Skops
 from thence.formats.svg import SVG
 from thence.formats.text import Raw, Text
@@ -49,6 +50,7 @@ FORMATS: tuple[Format, ...] = (
     JSON(),
     Skops(),
     Pickle(),
+    Safetensors(),
     Gzip(),
     SVG(),
     Image(),

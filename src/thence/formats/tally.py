@@ -108,13 +108,33 @@ class Tally:
         else:
             self._elements(where, original, reproduced)
 
-    def _elements(self, where: str, original: Any, reproduced: Any) -> None:
+    def piece(
+        self, where: str, original: Any, reproduced: Any, *, start: int, shape: tuple[int, ...]
+    ) -> None:
+        """Compare a piece of two larger arrays of the same type, of which no more is in memory.
+
+        Args:
+            where: Names the whole array.
+            original: Some elements that follow each other, in one dimension.
+            reproduced: As many of the other array.
+            start: How many elements are before them.
+            shape: Of the whole array.
+        """
+        self._elements(where, original, reproduced, (start, shape))
+
+    def _elements(
+        self,
+        where: str,
+        original: Any,
+        reproduced: Any,
+        of: tuple[int, tuple[int, ...]] | None = None,
+    ) -> None:
         import numpy as np
 
         kind = original.dtype.kind
         if kind == "c":
-            self.arrays(f"{where}.real", original.real, reproduced.real)
-            self.arrays(f"{where}.imag", original.imag, reproduced.imag)
+            self._elements(f"{where}.real", original.real, reproduced.real, of)
+            self._elements(f"{where}.imag", original.imag, reproduced.imag, of)
             return
         unequal = np.asarray(original != reproduced)
         if kind == "f":
@@ -125,6 +145,11 @@ class Tally:
         if not unequal.any():
             return
         places = np.argwhere(unequal)
+        if of is not None:
+            start, shape = of
+            flat = start + places[:, 0]
+            # NumPy does not give the index of the one element of an array without dimensions.
+            places = np.transpose(np.unravel_index(flat, shape)) if shape else places[:, :0]
         # Only what is unequal is widened: arrays may be large, differences are mostly few.
         first, second = original[unequal], reproduced[unequal]
         allowed = np.zeros(len(places), dtype=bool)
