@@ -4,12 +4,10 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -17,29 +15,20 @@ from thence.errors import (
     AlreadyExists,
     DataDamaged,
     Denied,
-    Interrupted,
     InvalidInput,
     NotFound,
     StorageError,
-    ThenceError,
 )
-from thence.execution import live
 from thence.execution.capture.environment import Environment
 from thence.execution.capture.host import capture_host, host_deviations
-from thence.execution.capture.placeholders import PLACEHOLDER
-from thence.execution.capture.placeholders import restore as fill_in
 from thence.execution.capture.secrets import Redactor
-from thence.execution.events import Ended
 from thence.execution.giving import resolve_run
 from thence.execution.judging import Evidence, Result, compare_results, conclude, results_of
-from thence.execution.launch import launch
 from thence.execution.lending import Lent, lend, remade
-from thence.execution.notebook import NotebookRequest
-from thence.execution.notebook_kernel import Executor
-from thence.execution.notebook_run import prepare_again
 from thence.execution.outside import preserved
 from thence.execution.rebuild import Rebuilt, rebuild_environment
 from thence.execution.replaying import Replaying
+from thence.execution.rerunning import Executed, execute
 from thence.execution.restore import Restored, check_elsewhere, restore_files
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
@@ -72,7 +61,6 @@ Progress = Callable[[str], None]
 
 _NAMED_AT_MOST = 10
 _HOW = {RunStatus.DIED: "died", RunStatus.INTERRUPTED: "was interrupted"}
-_STOPPED = {128 + one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
 
 def reproduce(
@@ -136,14 +124,6 @@ def _make_base(keep: Path | None) -> Path:
     return keep.resolve()
 
 
-class _Executed(NamedTuple):
-    """What running the command again gave; `ended` is None where it did not start."""
-
-    ended: Ended | None
-    problem: str | None
-    watch: Watch
-
-
 class _Reproduction:
     def __init__(
         self,
@@ -161,6 +141,7 @@ class _Reproduction:
         self._started = site.clock()
         self._environment = self._read_environment()
         self._host = capture_host()
+        self._watch = Watch(sealed.root, (base, site.local / "cache"))
         self._secrets, others = known_secrets(site, sealed, secrets)
         self._missing: list[str] = []
         self._deviations = [
@@ -198,7 +179,14 @@ class _Reproduction:
         self._deviations += host_deviations(sealed.host, self._host)
         lent = self._lend(uses, restored)
         with self._preserved(uses) as written:
-            executed = self._execute(restored, rebuilt)
+            executed = execute(
+                self._surroundings(restored, rebuilt),
+                remote=self._remote,
+                watch=self._watch,
+                progress=self._progress,
+            )
+        self._deviations += executed.deviations
+        self._missing += executed.missing
         compared = executed.ended is not None
         results = self._compare(uses, restored, rebuilt, lent, written) if compared else ()
         # Also what was only listed or looked for can make a difference, so all of it counts.
@@ -208,9 +196,9 @@ class _Reproduction:
             self._deviations += self._remote.deviations()
         return self._conclude(executed, results)
 
-    def _conclude(self, executed: _Executed, results: tuple[Comparison, ...]) -> Verdict:
+    def _conclude(self, executed: Executed, results: tuple[Comparison, ...]) -> Verdict:
         sealed = self._sealed
-        outside = tuple(executed.watch.outside)
+        outside = tuple(self._watch.outside)
         obstacles = []
         if not sealed.rerunnable:
             obstacles.append("it was recorded from a prompt or notebook, which no command repeats")
@@ -220,7 +208,7 @@ class _Reproduction:
             more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
             obstacles.append(f"the command used the original folder: {outside[0]}{more}")
         peers = self._remote.peers
-        for address in (one for one in executed.watch.connections if one not in peers):
+        for address in (one for one in self._watch.connections if one not in peers):
             self._deviations.append(f"connected to {address}; what came from there is not checked")
         reproduced_code = executed.ended.exit_code if executed.ended else None
         finding, reasons = conclude(
@@ -232,8 +220,8 @@ class _Reproduction:
             )
         )
         if finding not in {Finding.REPRODUCED, Finding.WITHIN_TOLERANCE} and executed.ended:
-            tail = self._tail_of_error(executed.ended)
-            reasons = (*reasons, *([f"it said: {tail}"] if tail else []))
+            said = executed.last_words
+            reasons = (*reasons, *([f"it said: {said}"] if said else []))
         # What it says of the program's output and files must not carry a secret into the store.
         scrub = self._redactor.scrub_text
         return Verdict(
@@ -332,119 +320,6 @@ class _Reproduction:
             self._sealed, self._environment, restored, rebuilt, self._secrets, self._base, caches
         )
 
-    # Running it again
-
-    def _execute(self, restored: Restored, rebuilt: Rebuilt) -> _Executed:
-        sealed = self._sealed
-        caches = self._site.local / "cache"
-        watch = Watch(sealed.root, (self._base, caches))
-        if not sealed.rerunnable:
-            return _Executed(None, None, watch)
-        if sealed.python is not None and rebuilt.python is None:
-            return _Executed(None, "the environment could not be rebuilt", watch)
-        surroundings = self._surroundings(restored, rebuilt)
-        command, variables = surroundings.command(), surroundings.variables()
-        if sealed.notebook is not None:
-            return self._execute_notebook(surroundings, watch)
-        if any(PLACEHOLDER.search(word) for word in command):
-            return _Executed(None, "a secret on the command line is missing", watch)
-        given = surroundings.standard_input()
-        if given is None and sealed.stdin not in {None, "pipe"}:
-            self._missing.append(f"{sealed.stdin}: its standard input")
-        return self._launch(command, variables, watch, surroundings.cwd, given=given)
-
-    def _execute_notebook(self, surroundings: Surroundings, watch: Watch) -> _Executed:
-        """Its kernel is the rebuilt Python; it is executed where the original was."""
-        sealed = self._sealed
-        words = [fill_in(word, self._secrets.by_placeholder) for word in sealed.command]
-        if any(PLACEHOLDER.search(word) for word in words):
-            return _Executed(None, "a secret among the parameters is missing", watch)
-        try:
-            prepared = prepare_again(
-                NotebookRequest.of_command(words),
-                notebook=str(sealed.notebook),
-                root=surroundings.restored.root,
-                cwd=surroundings.cwd,
-                python=surroundings.rebuilt.python,
-            )
-        except ThenceError as error:
-            return _Executed(None, f"the notebook could not be executed: {error.what}", watch)
-        self._deviations += prepared.deviations
-        with prepared.executor as executor:
-            variables = {**surroundings.variables(), **prepared.variables}
-            return self._launch(
-                executor.command, variables, watch, surroundings.cwd, companion=executor
-            )
-
-    def _launch(
-        self,
-        command: Sequence[str],
-        variables: Mapping[str, str],
-        watch: Watch,
-        cwd: Path,
-        *,
-        given: Path | None = None,
-        companion: Executor | None = None,
-    ) -> _Executed:
-        sealed, remote = self._sealed, self._remote
-        # By its name: the path is that of the original environment, which is not what runs now.
-        program, *arguments = sealed.command
-        self._progress(f"running {' '.join([Path(program).name, *arguments])}")
-        spool = self._base / "live"
-        with failures_of(f"write to {self._base}"):
-            spool.mkdir()
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            stdin = os.open(given or os.devnull, os.O_RDONLY)
-            try:
-                with (
-                    (self._base / "stdout").open("wb") as out,
-                    (self._base / "stderr").open("wb") as err,
-                ):
-                    ended = launch(
-                        command,
-                        cwd=cwd,
-                        env={
-                            **variables,
-                            live.SPOOL_VARIABLE: str(spool),
-                            live.RUN_VARIABLE: sealed.run,
-                        },
-                        on_event=watch.on_event,
-                        on_note=remote.on_note,
-                        plan=remote.plan,
-                        stdout=_sink(out),
-                        stderr=_sink(err),
-                        target_fds=(devnull, devnull),
-                        stdin_fd=stdin,
-                        on_started=_nothing if companion is None else companion.begin,
-                    )
-                    if companion is not None:
-                        ended = companion.end(ended)
-                        err.write((companion.traceback or "").encode())
-            except ThenceError as error:
-                return _Executed(None, f"the command could not be started: {error.what}", watch)
-            finally:
-                os.close(devnull)
-                os.close(stdin)
-        if ended.exit_code in _STOPPED and ended.exit_code != sealed.exit_code:
-            raise Interrupted(
-                "the reproduction was interrupted",
-                why="The command was stopped by a signal, so there is no verdict.",
-                hint="Repeat the command to try again.",
-            )
-        self._deviations += ended.problems
-        if ended.report.completeness != "kernel-complete":
-            self._deviations.append(f"watched by {ended.report.name} only")
-        return _Executed(ended, None, watch)
-
-    def _tail_of_error(self, ended: Ended) -> str:
-        if ended.exit_code == self._sealed.exit_code:
-            return ""
-        try:
-            text = (self._base / "stderr").read_bytes().decode("utf-8", "replace").strip()
-        except OSError:
-            return ""
-        return text.splitlines()[-1][:300] if text else ""
-
     # Comparing
 
     def _compare(
@@ -522,14 +397,3 @@ class _Reproduction:
             for entry in tree.decode(self._content.read(version.tree)):
                 path = f"{name}:{entry.path}"
                 yield Result(path, entry.digest, folder / entry.path)
-
-
-def _nothing() -> None:
-    """What nobody waits for."""
-
-
-def _sink(file: BinaryIO) -> Callable[[bytes], None]:
-    def write(data: bytes) -> None:
-        file.write(data)
-
-    return write
