@@ -19,6 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from tensorboardX import FileWriter
+from tensorboardX.summary import scalar
 
 from thence.formats.arrays import Array, ArrayDictionary
 from thence.formats.base import CompareContext, Format, Trust
@@ -32,6 +34,7 @@ from thence.formats.pickled import Pickle
 from thence.formats.safetensors_file import Safetensors
 from thence.formats.skops_model import Skops
 from thence.formats.svg import SVG
+from thence.formats.tensorboard import TensorBoard
 from thence.formats.text import Text
 from thence.testing.formats import FormatContract, SaverContract
 
@@ -631,4 +634,34 @@ class TestSafetensors(FormatContract):
             ({"a": a}, {"A": a}),
             ({"a": a, "b": -a}, {"a": -a, "b": a}),
             ({"a": np.zeros(2, "f2")}, {"a": np.zeros(2, "u2")}),
+        ]
+
+
+class TestTensorBoard(FormatContract):
+    """Event files are only compared: samples are tags, values and steps."""
+
+    def make(self) -> Format:
+        return TensorBoard()
+
+    def write(self, obj: Any, folder: Path) -> Path:
+        writer = FileWriter(str(folder))
+        for tag, value, step in obj:
+            writer.add_summary(scalar(tag, value), step)
+        writer.close()
+        (path,) = folder.iterdir()
+        return path.rename(folder / "events.out.tfevents.1.host")
+
+    def samples(self) -> Sequence[Any]:
+        return [[("loss", 0.5, 1), ("loss", NAN, 2)], []]
+
+    def near_misses(self) -> Sequence[tuple[Any, Any]]:
+        one = ("loss", 0.5, 1)
+        return [
+            ([one], [("loss", 0.50000006, 1)]),
+            ([one], [("loss", 0.5, 2)]),
+            ([one], [("Loss", 0.5, 1)]),
+            ([one], [("loss", NAN, 1)]),
+            ([one], []),
+            ([one], [one, one]),
+            ([one, ("auc", 1, 1)], [("auc", 1, 1), one]),
         ]

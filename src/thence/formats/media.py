@@ -18,6 +18,7 @@ PARQUET = Sniffed(_D, "application/vnd.apache.parquet")
 ARROW = Sniffed(_D, "application/vnd.apache.arrow.file")
 PICKLE = Sniffed(_M, "application/x-python-pickle")
 NPZ = Sniffed(_D, "application/x-npz")
+EVENTS = Sniffed(Kind.METRICS, "application/x-tfevents")
 GZIP = "application/gzip"
 
 
@@ -216,6 +217,7 @@ _WHOLE_NAMES = {
 _REQUIREMENTS = re.compile(r"requirements([._-].*)?\.txt|pylock(\..+)?\.toml")
 _METRICS = re.compile(r"(.*[._-])?metrics\.(json|yaml|yml|toml)")
 _CONFIG = re.compile(r"(.*[._-])?(config|settings|params|hyperparameters)\.json")
+_EVENTS = re.compile(r"(.*\.)?tfevents\..*")
 _BOOSTER = re.compile(rb'\s*\{\s*"(learner|trees|oblivious_trees)"\s*:')
 _PICKLED_DATA = re.compile(rb"c?(pandas|polars)[._a-z]*\.(core|frame|dataframe|series)")
 
@@ -276,6 +278,9 @@ def _by_content(base: str, suffix: str, head: bytes) -> Sniffed | None:
         return Sniffed(kind, PICKLE.media_type)
     if len(head) > 10 and head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
         return _NAMED_BINARIES["safetensors"]
+    # The first record of an event file, after its length and that one's checksum, is a time.
+    if _EVENTS.fullmatch(base) and head[12:13] == b"\x09":
+        return EVENTS
     if head[:1] == b"\x80" and suffix in {"pt", "pth", "ckpt"}:
         return _ZIPPED["pt"]
     return _markup(base, suffix, head)
@@ -346,6 +351,8 @@ def _is_text(head: bytes) -> bool:
 
 def _by_name(base: str) -> Sniffed | None:
     suffix = suffix_of(base)
+    if _EVENTS.fullmatch(base):
+        return EVENTS
     named = _by_name_of_text(base) or _NEED_MAGIC.get(suffix) or _NAMED_BINARIES.get(suffix)
     if named is None:
         for compressed, (_, media_type) in zip(_COMPRESSED_SUFFIXES, _COMPRESSED, strict=False):

@@ -34,6 +34,7 @@ from thence.formats.pickled import Pickle
 from thence.formats.safetensors_file import Safetensors
 from thence.formats.skops_model import Skops
 from thence.formats.svg import SVG
+from thence.formats.tensorboard import TensorBoard
 from thence.formats.text import Raw, Text
 from thence.model.records import Comparison, Grade
 
@@ -51,6 +52,7 @@ FORMATS: tuple[Format, ...] = (
     Skops(),
     Pickle(),
     Safetensors(),
+    TensorBoard(),
     Gzip(),
     SVG(),
     Image(),

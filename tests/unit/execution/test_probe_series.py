@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from thence.execution.capture.series import LIMIT_BYTES, FoundSeries, SeriesFiles
-from thence.execution.capture.tfevents import Damaged, Scalar, crc32c, read_scalars
+from thence.formats.event_file import Damaged, Scalar, crc32c, read_scalars
 from thence.model import codec
 from thence.model.records import MetricPoint
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from thence.execution.capture.tfevents import Damaged, read_scalars
+from thence.formats.event_file import Damaged, read_scalars
 from thence.model.records import MetricPoint
 
 __all__ = ["LIMIT_BYTES", "LIMIT_POINTS", "FoundSeries", "SeriesFiles"]

@@ -1,4 +1,4 @@
-"""Reads the scalars in event files of TensorBoard, which many libraries write.
+"""Reads event files of TensorBoard, which many libraries write: their records, and the scalars.
 
 An event file is a sequence of records of TensorFlow (TFRecord): the length as 8 bytes, its masked
 CRC-32C, the data, and the masked CRC-32C of that. The data is a message `Event` of Protocol
@@ -12,21 +12,20 @@ Buffers, of which only what leads to scalars is read:
 ======================  ======================================================================
 """
 
+import io
 import struct
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-__all__ = ["Damaged", "Scalar", "crc32c", "read_scalars"]
+from thence.formats.protobuf import BYTES, EIGHT, FOUR, VARINT, fields
+
+__all__ = ["Damaged", "Scalar", "crc32c", "read_records", "read_scalars"]
 
 # Those of images and the like; reading their checksums in Python would take seconds.
 _LONG = 4096
 _MASK = 0xA282EAD8
-_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _DTYPES = {1: ("<f", 5), 2: ("<d", 6)}
-
-Field = tuple[int, int, int, int]
-"""Number, kind, and where it begins and ends; of a varint, its value and where it ends."""
 
 
 class Damaged(ValueError):
@@ -52,24 +51,43 @@ def read_scalars(data: bytes) -> Iterator[Scalar]:
     Raises:
         Damaged: A checksum does not fit; what was read until then is good.
     """
-    check = _checker()
     position = 0
-    while position + 12 <= len(data):
-        head = data[position : position + 8]
-        length, expected = struct.unpack("<QI", data[position : position + 12])
-        if crc32c(head) != expected:
-            raise Damaged(f"the length of the record at byte {position:,} is damaged")
-        begin, end = position + 12, position + 12 + length
-        if end + 4 > len(data):
-            return
-        record = data[begin:end]
-        if check(record, int.from_bytes(data[end : end + 4], "little")):
-            raise Damaged(f"the record at byte {position:,} is damaged")
+    for record in read_records(io.BytesIO(data), len(data)):
         try:
             yield from _scalars(record)
         except (IndexError, struct.error, UnicodeDecodeError) as error:
             raise Damaged(f"the record at byte {position:,} is no event") from error
-        position = end + 4
+        position += len(record) + 16
+
+
+def read_records(file: BinaryIO, size: int, *, whole: bool = False) -> Iterator[bytes]:
+    """The records of a file that has so many bytes.
+
+    Args:
+        file: At its beginning.
+        size: Of the file.
+        whole: A last record that was cut off is damage; else it is passed over, as the file may
+            still be written.
+
+    Raises:
+        Damaged: A checksum does not fit; what was read until then is good.
+    """
+    check = _checker()
+    position = 0
+    while position + 12 <= size:
+        head = file.read(12)
+        length = int.from_bytes(head[:8], "little")
+        if crc32c(head[:8]) != int.from_bytes(head[8:], "little"):
+            raise Damaged(f"the length of the record at byte {position:,} is damaged")
+        if position + 16 + length > size:
+            break
+        record, sums = file.read(length), file.read(4)
+        if check(record, int.from_bytes(sums, "little")):
+            raise Damaged(f"the record at byte {position:,} is damaged")
+        yield record
+        position += 16 + length
+    if whole and position != size:
+        raise Damaged(f"the record at byte {position:,} is cut off")
 
 
 def crc32c(data: bytes) -> int:
@@ -109,78 +127,44 @@ def _checker() -> Callable[[bytes, int], bool]:
 def _scalars(event: bytes) -> Iterator[Scalar]:
     wall_s, step = 0.0, 0
     summary = None
-    for number, kind, begin, end in _fields(event, 0, len(event)):
-        if number == 1 and kind == _EIGHT:
+    for number, kind, begin, end in fields(event, 0, len(event)):
+        if number == 1 and kind == EIGHT:
             wall_s = struct.unpack_from("<d", event, begin)[0]
-        elif number == 2 and kind == _VARINT:
+        elif number == 2 and kind == VARINT:
             step = begin - (1 << 64) if begin >> 63 else begin
-        elif number == 5 and kind == _BYTES:
+        elif number == 5 and kind == BYTES:
             summary = (begin, end)
     if summary is not None:
-        for number, kind, begin, end in _fields(event, *summary):
-            if number == 1 and kind == _BYTES and (found := _value(event, begin, end)) is not None:
+        for number, kind, begin, end in fields(event, *summary):
+            if number == 1 and kind == BYTES and (found := _value(event, begin, end)) is not None:
                 yield Scalar(found[0], step, wall_s, found[1])
 
 
 def _value(event: bytes, begin: int, end: int) -> tuple[str, float] | None:
     tag, value = "", None
-    for number, kind, first, last in _fields(event, begin, end):
-        if number == 1 and kind == _BYTES:
+    for number, kind, first, last in fields(event, begin, end):
+        if number == 1 and kind == BYTES:
             tag = event[first:last].decode()
-        elif number == 2 and kind == _FOUR:
+        elif number == 2 and kind == FOUR:
             value = struct.unpack_from("<f", event, first)[0]
-        elif number == 8 and kind == _BYTES:
+        elif number == 8 and kind == BYTES:
             value = _tensor(event, first, last)
     return (tag, value) if tag and value is not None else None
 
 
 def _tensor(event: bytes, begin: int, end: int) -> float | None:
     """The number in a tensor that has no dimensions."""
-    fields = list(_fields(event, begin, end))
-    dtype = next((first for number, _, first, _ in fields if number == 1), 0)
+    found = list(fields(event, begin, end))
+    dtype = next((first for number, _, first, _ in found if number == 1), 0)
     if dtype not in _DTYPES:
         return None
     form, field = _DTYPES[dtype]
     size = struct.calcsize(form)
-    for number, kind, first, last in fields:
-        if number == 2 and any(one == 2 for one, *_ in _fields(event, first, last)):
+    for number, kind, first, last in found:
+        if number == 2 and any(one == 2 for one, *_ in fields(event, first, last)):
             return None  # it has dimensions
-        if number in {4, field} and kind == _BYTES and last - first == size:
+        if number in {4, field} and kind == BYTES and last - first == size:
             return float(struct.unpack_from(form, event, first)[0])
-        if number == field and kind in {_FOUR, _EIGHT}:
+        if number == field and kind in {FOUR, EIGHT}:
             return float(struct.unpack_from(form, event, first)[0])
     return None
-
-
-def _fields(data: bytes, position: int, end: int) -> Iterator[Field]:
-    """The fields of a message (Protocol Buffers, Encoding)."""
-    while position < end:
-        key, position = _varint(data, position)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value, position = _varint(data, position)
-            yield number, kind, value, position
-            continue
-        if kind == _BYTES:
-            length, position = _varint(data, position)
-        elif kind in {_FOUR, _EIGHT}:
-            length = 4 if kind == _FOUR else 8
-        else:
-            raise IndexError(kind)
-        if position + length > end:
-            raise IndexError(position)
-        yield number, kind, position, position + length
-        position += length
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise IndexError(position)
