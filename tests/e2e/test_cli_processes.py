@@ -1,12 +1,10 @@
-"""The installed command, as a process among others: pipes, terminals, signals, races."""
+"""The installed command, as a process among others: pipes, terminals, races."""
 
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -119,29 +117,6 @@ def test_a_reader_that_goes_away_is_no_trouble(folder: Path) -> None:
     assert json.loads(piped.stdout)["type"] == "version"
     assert piped.stderr == ""
     assert piped.returncode == 0
-
-
-def test_ctrl_c_in_the_middle_of_a_long_save(folder: Path) -> None:
-    (folder / "big").mkdir()
-    for number in range(8):
-        (folder / "big" / str(number)).write_bytes(os.urandom(1 << 20) * 64)
-        os.truncate(folder / "big" / str(number), (64 << 20) + number)
-    process = _start(folder, "save", "big")
-    staging = folder / ".thence" / "cache" / "staging"
-    deadline = time.monotonic() + 30
-    while not (staging.is_dir() and any(staging.iterdir())) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=_TIMEOUT_S)
-    assert (process.returncode, out) == (130, "")
-    assert err.startswith("thence: interrupted.")
-    assert len(err.splitlines()) == 1
-    assert _call(folder, "ls", "--json").stdout == ""
-    assert list(staging.iterdir()) == []
-    again = _call(folder, "save", "big")
-    assert again.stdout.startswith("saved big@v1 (")
-    assert _call(folder, "get", "big", "copy").returncode == 0
-    assert (folder / "copy" / "7").read_bytes() == (folder / "big" / "7").read_bytes()
 
 
 def test_two_processes_save_one_name_at_once(folder: Path) -> None:

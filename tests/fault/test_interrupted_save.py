@@ -35,18 +35,20 @@ main()
 """
 
 
-def thence(project: Path, *words: str, stop_after: int | None = None) -> int:
+def thence(
+    project: Path, *words: str, stop_after: int | None = None
+) -> subprocess.CompletedProcess[str]:
     code = "from thence.cli.main import main; main()" if stop_after is None else STOPPED
     before = [] if stop_after is None else [str(stop_after)]
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code, *before, *words],
         cwd=project,
         env={**os.environ, "XDG_CONFIG_HOME": str(project.parent / "config")},
         capture_output=True,
+        text=True,
         check=False,
         timeout=PATIENCE_S,
     )
-    return done.returncode
 
 
 def packs(project: Path) -> int:
@@ -60,17 +62,21 @@ def test_ctrl_c_loses_little_and_shows_nothing(tmp_path: Path, files: int) -> No
     dice = random.Random(files)
     for number in range(files):
         (project / "data" / f"{number:02}").write_bytes(dice.randbytes(SIZE // files))
-    assert thence(project, "init") == 0
-    assert thence(project, "save", "data", stop_after=SIZE * 9 // 10) == 130
+    assert thence(project, "init").returncode == 0
+    stopped = thence(project, "save", "data", stop_after=SIZE * 9 // 10)
+    assert (stopped.returncode, stopped.stdout) == (130, "")
+    assert stopped.stderr.startswith("thence: interrupted.")
+    assert len(stopped.stderr.splitlines()) == 1
+    assert thence(project, "ls", "--json").stdout == ""
     home = project / ".thence"
     assert list(home.rglob("staging/*")) == []
     assert list(home.glob("store/refs/**/*")) == []
     assert [path for path in home.glob("store/tmp/*") if path.is_file()] == []
     left = packs(project)
     assert left > SIZE // 2
-    assert thence(project, "save", "data") == 0
+    assert thence(project, "save", "data").stdout.startswith("saved data@v1 (")
     assert packs(project) < SIZE * 1.01
-    assert thence(project, "get", "data", str(tmp_path / "back")) == 0
+    assert thence(project, "get", "data", str(tmp_path / "back")).returncode == 0
     for number in range(files):
         name = f"{number:02}"
         assert (tmp_path / "back" / name).read_bytes() == (project / "data" / name).read_bytes()

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -465,11 +464,12 @@ def test_a_snapshot_of_20000_files_takes_part_of_a_second(tmp_path: Path) -> Non
     state = capture_code(tmp_path)
     times = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = os.times()
         taken = take_snapshot(
             found, Git(found.top, 20), state, RUN, added=[f"new{n}.py" for n in range(3)]
         )
-        times.append(time.perf_counter() - begun)
+        # Work, with git's own: a wall clock would measure whoever else uses the machine.
+        times.append(sum(os.times()[:4]) - sum(begun[:4]))
     assert taken.problems == ()
     assert min(times) < 1.0, times
     print(f"snapshot of 20,000 files: {1e3 * min(times):.0f} ms")
