@@ -12,6 +12,7 @@ import moto_s3 as moto_server
 import rclone_s3 as rclone_server
 import seaweed as seaweed_server
 from fault_tally import faults, pytest_addoption, pytest_terminal_summary
+from thence.execution import staging
 from workshop import Workshop
 
 # How long a machine takes says nothing about the code: it may be doing other things.
@@ -29,6 +30,12 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
     made = Workshop(tmp_path / "project")
     yield made
     made.project.site.index.close()
+
+
+@pytest.fixture
+def in_a_plain_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system permits no namespaces."""
+    monkeypatch.setattr(staging, "reason_against", lambda _: "No namespaces are permitted here.")
 
 
 @pytest.fixture(scope="module")

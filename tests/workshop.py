@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from thence.model.ids import Digest
 from thence.model.records import Comparison, FileRole, FileUse, RunSealed, Verdict
 from thence.project import Project
 
-__all__ = ["KILL_THE_RECORDER", "Workshop", "environment", "seal_of"]
+__all__ = ["KILL_THE_RECORDER", "Workshop", "again", "empty", "environment", "seal_of"]
 
 KILL_THE_RECORDER = """
 import os, signal, sys, time
@@ -122,3 +123,19 @@ class Workshop:
     def spools(self) -> list[Path]:
         folder = self.project.site.local / "spool"
         return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def empty(workshop: Workshop) -> None:
+    """Delete everything but `.thence`."""
+    for path in workshop.root.iterdir():
+        if path.name == ".thence":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def again(workshop: Workshop, run: RunDetail, **options: Any) -> Verdict:
+    empty(workshop)
+    return workshop.reproduce(f"run:{run.run}", **options)

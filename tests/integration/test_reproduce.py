@@ -20,34 +20,17 @@ from thence.model.records import (
     FileUse,
     Finding,
     RunSealed,
-    Verdict,
     decode_lines,
     encode_lines,
 )
 from thence.vault.logs import run_log
-from workshop import Workshop, seal_of
+from workshop import Workshop, again, empty, seal_of
 
 needs_kernel_sensor = pytest.mark.skipif(
     probe() is not None, reason=f"no kernel-level sensor: {probe()}"
 )
 
 COPY = "open('out.txt', 'w').write(open('in.txt').read())\n"
-
-
-def empty(workshop: Workshop) -> None:
-    """Delete everything but `.thence`."""
-    for path in workshop.root.iterdir():
-        if path.name == ".thence":
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def again(workshop: Workshop, run: RunDetail, **options: Any) -> Verdict:
-    empty(workshop)
-    return workshop.reproduce(f"run:{run.run}", **options)
 
 
 def forge(workshop: Workshop, run: RunDetail, changed: dict[str, bytes]) -> str:
@@ -193,6 +176,7 @@ def test_inputs_beside_the_project_are_restored_beside_it(
     assert verdict.finding is Finding.REPRODUCED, verdict
 
 
+@pytest.mark.usefixtures("in_a_plain_folder")
 def test_inputs_at_absolute_paths_are_used_where_they_are(workshop: Workshop) -> None:
     elsewhere = Path("/var/tmp") / f"thence-test-{os.getpid()}.txt"  # nothing in common but /
     elsewhere.write_text("far")
@@ -399,6 +383,7 @@ def test_a_package_that_is_nowhere_is_named(workshop: Workshop, tmp_path: Path) 
 
 
 @needs_kernel_sensor
+@pytest.mark.usefixtures("in_a_plain_folder")
 def test_a_hard_coded_path_into_the_original_folder_is_noticed(workshop: Workshop) -> None:
     source = workshop.write("in.txt", "text")
     run = workshop.script(f"open('out.txt', 'w').write(open({str(source)!r}).read())\n")
@@ -416,6 +401,7 @@ def test_a_run_without_results_cannot_be_checked(workshop: Workshop) -> None:
     assert verdict.reasons == ("the run has no results to compare",)
 
 
+@pytest.mark.usefixtures("in_a_plain_folder")
 def test_a_program_that_is_not_here_any_more(workshop: Workshop, tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.write_text("#!/bin/sh\necho 1 > out.txt\n")

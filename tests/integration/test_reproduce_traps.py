@@ -15,6 +15,7 @@ SECRET = "sk-live-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
 
 
 @pytest.mark.skipif(probe() is not None, reason=f"no kernel-level sensor: {probe()}")
+@pytest.mark.usefixtures("in_a_plain_folder")
 def test_a_link_into_the_original_folder_is_noticed(workshop: Workshop, tmp_path: Path) -> None:
     way_in = tmp_path / "way-in"
     way_in.symlink_to(workshop.root)
@@ -106,9 +107,12 @@ def test_a_program_whose_name_begins_with_python_is_itself(workshop: Workshop) -
     assert workshop.reproduce().finding is Finding.REPRODUCED
 
 
+@pytest.mark.parametrize("isolation", ["namespace", "folder"])
 def test_files_outside_of_the_project_are_not_overwritten(
-    workshop: Workshop, tmp_path: Path
+    workshop: Workshop, tmp_path: Path, isolation: str, request: pytest.FixtureRequest
 ) -> None:
+    if isolation == "folder":
+        request.getfixturevalue("in_a_plain_folder")
     outside = tmp_path / "shared" / "out.txt"
     outside.parent.mkdir()
     workshop.script(f"open({str(outside)!r}, 'w').write('first')\n")
@@ -129,6 +133,7 @@ def test_outputs_beside_the_project_are_not_compared_with_themselves(workshop: W
     assert result.grade is Grade.DIFFERENT
 
 
+@pytest.mark.usefixtures("in_a_plain_folder")
 def test_a_file_outside_that_is_not_written_again_is_no_result(
     workshop: Workshop, tmp_path: Path
 ) -> None:
@@ -143,6 +148,7 @@ def test_a_file_outside_that_is_not_written_again_is_no_result(
     assert once.read_text() == "v1"
 
 
+@pytest.mark.usefixtures("in_a_plain_folder")
 def test_unsaved_work_in_the_original_folder_survives(workshop: Workshop) -> None:
     path = workshop.root / "result.txt"
     workshop.script(f"open({str(path)!r}, 'w').write('first')\n")
@@ -155,9 +161,10 @@ def test_unsaved_work_in_the_original_folder_survives(workshop: Workshop) -> Non
 
 
 def test_an_interrupted_reproduction_has_no_verdict(workshop: Workshop) -> None:
+    workshop.write("first", "")
     workshop.script(
         "import os, signal\nopen('out.txt', 'w').write('x')\n"
-        "if not os.path.exists('.thence'): os.kill(os.getpid(), signal.SIGINT)\n"
+        "if not os.path.exists('first'): os.kill(os.getpid(), signal.SIGINT)\n"
     )
     with pytest.raises(Interrupted):
         workshop.reproduce()

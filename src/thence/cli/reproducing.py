@@ -48,6 +48,9 @@ _FINDING_STYLES = {
 @click.option("--report", metavar="FILE", help="Write the verdict as a page to send around.")
 @click.option("--keep", metavar="DIR", help="Work in this empty folder, and leave it there.")
 @click.option(
+    "--strict", is_flag=True, help="Let it see nothing of this machine but the system's folders."
+)
+@click.option(
     "--secret",
     "secrets",
     type=PAIR,
@@ -63,6 +66,7 @@ def reproduce(
     ref: str,
     report: str | None,
     keep: str | None,
+    strict: bool,
     secrets: tuple[tuple[str, str], ...],
 ) -> None:
     """Run a run again and judge its results.
@@ -84,7 +88,11 @@ def reproduce(
     values = ask_for_secrets(output, project, ref, values)
     with steps(output) as tell:
         verdict = project.reproduce(
-            ref, keep=None if keep is None else Path(keep), secrets=values, progress=tell
+            ref,
+            keep=None if keep is None else Path(keep),
+            secrets=values,
+            strict=strict,
+            progress=tell,
         )
     show_verdict(output, verdict)
     if report is not None:
@@ -142,6 +150,7 @@ def show_verdict(output: Output, verdict: Verdict) -> None:
         ("deviation", verdict.deviations),
         ("missing", verdict.missing),
         ("opened outside", verdict.opened_outside),
+        ("kept from it", verdict.hidden),
     ):
         for text in texts:
             output.data(f"  {label}: {human.line(text)}")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from thence.execution import signals
 from thence.execution.events import CHANGED, Action, Ended, FileEvent, OnEvent
 from thence.execution.hearing import Observer, Tally
+from thence.execution.mounts import Entrance
 from thence.execution.program import CommandDenied
 from thence.execution.scanning import Found, TreeScan
 from thence.execution.watchdog import Watchdog
@@ -40,6 +41,7 @@ def supervise(
     stderr_fd: int = 2,
     on_started: Callable[[], None] | None = None,
     on_resize: Callable[[], None] | None = None,
+    entrance: Entrance | None = None,
 ) -> Ended:
     """Run a command with the hook planted, until it has ended.
 
@@ -60,6 +62,7 @@ def supervise(
         stderr_fd: Like `stdin_fd`.
         on_started: Called when the command has been started.
         on_resize: Called when the terminal's size has changed, before the command is told.
+        entrance: Where the command's own root folder is entered.
 
     Raises:
         CommandDenied: The system refuses to run the program.
@@ -67,7 +70,8 @@ def supervise(
     tally = Tally(on_event)
     with Observer(tally, planted) as observer:
         looked = None if scan is None else scan()
-        start = _Start(executable, os.fspath(cwd), dict(env), (stdin_fd, stdout_fd, stderr_fd))
+        standard_fds = (stdin_fd, stdout_fd, stderr_fd)
+        start = _Start(executable, os.fspath(cwd), dict(env), standard_fds, entrance)
         tally.tell(FileEvent(Action.EXECUTE, os.path.abspath(executable)))
         process: subprocess.Popen[bytes] | None = None
 
@@ -108,6 +112,7 @@ class _Start(NamedTuple):
     cwd: str
     env: dict[str, str]
     standard_fds: tuple[int, int, int]
+    entrance: Entrance | None
 
     def run(self, words: list[str]) -> "subprocess.Popen[bytes]":
         try:
@@ -131,8 +136,9 @@ class _Start(NamedTuple):
         return subprocess.Popen(
             words,
             executable=executable,
-            cwd=self.cwd,
+            cwd=self.cwd if self.entrance is None else None,
             env=self.env,
+            preexec_fn=None if self.entrance is None else self.entrance.enter,  # noqa: PLW1509
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

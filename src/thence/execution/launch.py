@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
@@ -11,6 +12,7 @@ from thence.errors import StorageError
 from thence.execution import audit, nested, strace, supervisor
 from thence.execution.events import Action, Ended, FileEvent, OnEvent, Soon
 from thence.execution.live import RUN_VARIABLE
+from thence.execution.mounts import Entrance
 from thence.execution.noting import Listener, OnNote
 from thence.execution.planting import Planted
 from thence.execution.program import CommandDenied, CommandNotFound, find_program
@@ -18,6 +20,7 @@ from thence.execution.relay import RELAY_VARIABLE
 from thence.execution.scanning import TreeScan
 from thence.execution.seccomp import SensorUnavailable
 from thence.execution.terminal import Output, Sink
+from thence.execution.view import Scene
 from thence.execution.watchdog import Watchdog
 
 __all__ = ["CommandDenied", "CommandNotFound", "Sensor", "find_program", "launch", "standard_input"]
@@ -38,6 +41,7 @@ class _Arguments(TypedDict):
     stderr_fd: int
     on_started: Callable[[], None]
     on_resize: Callable[[], None]
+    entrance: Entrance | None
 
 
 def launch(
@@ -56,6 +60,8 @@ def launch(
     target_fds: tuple[int, int] = (1, 2),
     stdin_fd: int = 0,
     on_started: Callable[[], None] = lambda: None,
+    scene: Scene | None = None,
+    place: Path | None = None,
 ) -> Ended:
     """Run a command to its end, watched, with its output passed on unchanged and to the sinks.
 
@@ -78,6 +84,9 @@ def launch(
         target_fds: Where the two streams go.
         stdin_fd: What the command gets as its standard input.
         on_started: Called once it runs.
+        scene: What the command sees in the place of this machine; `cwd` and the paths of events
+            are in it.
+        place: A folder that the command sees, for what is planted into its programs.
 
     Raises:
         CommandNotFound: There is no such program.
@@ -86,13 +95,13 @@ def launch(
         InvalidInput: There is no command.
         StorageError: The asked-for sensor does not work here.
     """
-    program = find_program(command, cwd=cwd, env=env)
+    program = find_program(command, cwd=cwd, env=env, real=scene.real if scene else str)
     with contextlib.ExitStack() as stack:
         watchdog = Watchdog()
         stack.callback(watchdog.close)
         output = Output((stdout, stderr), watchdog, target_fds=target_fds)
         stack.callback(output.finish)
-        planted = stack.enter_context(Planted())
+        planted = stack.enter_context(Planted(place))
         listener = Listener(planted.folder, on_note)
         stack.callback(listener.close)
 
@@ -112,6 +121,7 @@ def launch(
             "stderr_fd": output.child_fds[1],
             "on_started": begin,
             "on_resize": output.follow_size,
+            "entrance": scene.entrance if scene else None,
         }
         problems = _tell_of_input(stdin_fd, on_event)
         ended = _watch(command, arguments, sensor, planted, plan, soon=soon, scan=scan)

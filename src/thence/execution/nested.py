@@ -16,6 +16,7 @@ from thence.execution import forking, signals
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
 from thence.execution.forking import Forked, ForkFailed
 from thence.execution.image import Image
+from thence.execution.mounts import Entrance
 from thence.execution.program import CommandDenied
 from thence.execution.relay import ANSWER, WHO_IS_LEFT, frame, frames, mark_of
 from thence.execution.seccomp import SensorUnavailable
@@ -47,6 +48,7 @@ def supervise(
     stderr_fd: int = 2,
     on_started: Callable[[], None] | None = None,
     on_resize: Callable[[], None] | None = None,
+    entrance: Entrance | None = None,
 ) -> Ended:
     """Run a command under the filter of the run around this one, until it has ended.
 
@@ -67,6 +69,7 @@ def supervise(
         stderr_fd: Like `stdin_fd`.
         on_started: Called when the command has been forked, before it runs.
         on_resize: Called when the terminal's size has changed, before the command is told.
+        entrance: Where the command's own root folder is entered.
 
     Raises:
         SensorUnavailable: The outer supervisor does not take us; nothing was run.
@@ -77,7 +80,7 @@ def supervise(
     )
     hello = frame(folder, run)
     try:
-        child = forking.fork(lambda: _join(relay, hello), image.become)
+        child = forking.fork(lambda: _join(relay, hello, entrance), image.become)
     except ForkFailed as failure:
         raise SensorUnavailable(
             f"The run around this one does not tell what its programs do ({failure})."
@@ -103,7 +106,7 @@ def supervise(
         session.close()
 
 
-def _join(relay: str, hello: bytes) -> int:
+def _join(relay: str, hello: bytes, entrance: Entrance | None) -> int:
     """In the child: be admitted; the connection."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(relay)
@@ -118,6 +121,8 @@ def _join(relay: str, hello: bytes) -> int:
     admitted = frame("admitted")
     if connection.recv(len(admitted)) != admitted:
         raise OSError(errno.ECONNREFUSED, "not admitted")
+    if entrance is not None:
+        entrance.enter()
     return connection.detach()
 
 

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import re
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 from thence.execution.events import Ended
 from thence.execution.notebook import ChosenKernel, to_bytes
-from thence.execution.planting import PREFIX
+from thence.execution.planting import PREFIX, folder_for_sockets
 
 __all__ = ["CellProgress", "Executor", "OnCell", "write_notebook"]
 
@@ -54,6 +53,7 @@ class Executor:
         on_changed: Gets the bytes of the notebook so far, at most once a second, and at the end.
         progress: See `CellProgress`.
         injected: Index of a cell that is not in the source.
+        place: Where its sockets go; the usual place of temporary folders otherwise.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Executor:
         on_changed: Callable[[Any], None] = lambda _: None,
         progress: CellProgress = lambda number, total: None,
         injected: int | None = None,
+        place: Path | None = None,
     ) -> None:
         self._notebook = notebook
         for cell in notebook.cells:
@@ -74,7 +75,7 @@ class Executor:
         self._on_changed = on_changed
         self._progress = progress
         self._injected = injected
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}kernel-"))
+        self._folder = folder_for_sockets(place, f"{PREFIX}kernel-")
         self._connection = self._folder / "connection.json"
         self._write_connection(is_plain=kernel.is_plain)
         self.command = [

@@ -114,7 +114,13 @@ class Prepared(NamedTuple):
 
 
 def prepare_again(
-    request: NotebookRequest, *, notebook: str, root: Path, cwd: Path, python: Path | None
+    request: NotebookRequest,
+    *,
+    notebook: str,
+    root: Path,
+    cwd: Path,
+    place: Path,
+    python: Path | None,
 ) -> Prepared:
     """Make ready to execute the notebook of a run again.
 
@@ -122,7 +128,8 @@ def prepare_again(
         request: As it was.
         notebook: Its path, as the record has it.
         root: Of the restored project, where it is.
-        cwd: Where it is executed.
+        cwd: Where it is executed, on this machine.
+        place: A folder that the kernel sees.
         python: Of the rebuilt environment: the kernel, where that was the environment's Python.
 
     Raises:
@@ -141,7 +148,7 @@ def prepare_again(
         write_notebook(changed, result)
 
     deviations = () if kernel.is_plain else ("the kernel is the one that is installed here",)
-    executor = Executor(content, kernel, on_changed=keep, injected=injected)
+    executor = Executor(content, kernel, on_changed=keep, injected=injected, place=place)
     return Prepared(executor, kernel.variables, deviations)
 
 

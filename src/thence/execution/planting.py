@@ -13,7 +13,7 @@ from typing import Any, Self
 from thence.execution import inside
 from thence.execution.inside import child, observation
 
-__all__ = ["PREFIX", "Planted", "is_planted"]
+__all__ = ["PREFIX", "Planted", "folder_for_sockets", "is_planted"]
 
 PREFIX = "thence-sensor-"
 _LONGEST = 70
@@ -31,13 +31,13 @@ class Planted:
 
     Attributes:
         folder: Removed at the end.
+
+    Args:
+        place: Where to make it; the usual place of temporary folders otherwise.
     """
 
-    def __init__(self) -> None:
-        # Not below the spool: the address of a socket has at most 107 bytes.
-        usual = tempfile.gettempdir()
-        place = usual if len(os.fsencode(usual)) < _LONGEST else "/tmp"  # noqa: S108
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    def __init__(self, place: Path | None = None) -> None:
+        self.folder = folder_for_sockets(place, PREFIX)
         package = self.folder / "thence_inside"
         package.mkdir()
         source = Path(inside.__file__).parent
@@ -84,6 +84,13 @@ class Planted:
             child.FOLDER_VARIABLE: str(self.folder),
             "PYTHONPATH": os.pathsep.join(paths),
         }
+
+
+def folder_for_sockets(place: Path | None, prefix: str) -> Path:
+    """A new temporary folder; not below the spool: sockets have addresses of at most 107 bytes."""
+    usual = tempfile.gettempdir() if place is None else os.fspath(place)
+    chosen = usual if len(os.fsencode(usual)) < _LONGEST else "/tmp"  # noqa: S108
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=chosen))
 
 
 def _keep_compiled(source: Path, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Which program a command means."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from thence.errors import Denied, InvalidInput, NotFound
 
@@ -21,9 +21,19 @@ class CommandDenied(Denied):
 
 
 def find_program(
-    command: Sequence[str], *, cwd: str | os.PathLike[str], env: Mapping[str, str]
+    command: Sequence[str],
+    *,
+    cwd: str | os.PathLike[str],
+    env: Mapping[str, str],
+    real: Callable[[str], str] = str,
 ) -> str:
     """The path of the program that a shell would run.
+
+    Args:
+        command: Its first word names it.
+        cwd: Where.
+        env: `PATH` is in it.
+        real: Where on this machine a path is, if the command sees another.
 
     Raises:
         CommandNotFound: There is none.
@@ -33,7 +43,7 @@ def find_program(
     """
     if not command or not command[0]:
         raise InvalidInput("no command to run", hint="Give one: thence run python train.py")
-    if not os.path.isdir(cwd):
+    if not os.path.isdir(real(os.fspath(cwd))):
         raise NotFound(
             f"no such folder: {os.fspath(cwd)}",
             why="It is the working directory of the command.",
@@ -47,12 +57,13 @@ def find_program(
         candidates = [os.path.join(cwd, folder, name) for folder in folders]
     denied = ""
     for path in candidates:
-        if os.path.isfile(path) and os.access(path, os.X_OK):
+        there = real(path)
+        if os.path.isfile(there) and os.access(there, os.X_OK):
             return path
-        if os.path.exists(path):
+        if os.path.exists(there):
             denied = denied or path
     if denied:
-        why = "It is a folder." if os.path.isdir(denied) else "It has no permission to run."
+        why = "It is a folder." if os.path.isdir(real(denied)) else "It has no permission to run."
         raise CommandDenied(
             f"cannot run {name!r}",
             why=why,

@@ -15,6 +15,7 @@ from thence.model.records import (
     Finding,
     Grade,
     Host,
+    Isolation,
     RunSealed,
     SensorReport,
     Verdict,
@@ -24,6 +25,11 @@ __all__ = ["to_html"]
 
 # What would act on the page instead of being seen: control characters, and marks that reorder text.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_ISOLATIONS = {
+    Isolation.NAMESPACE: "at its original paths, in a namespace of its own",
+    Isolation.FOLDER: "in a plain folder",
+}
+_STRICT = ", and saw nothing of the machine but its system"
 _HEADLINES = {
     Finding.REPRODUCED: ("good", "✓", "Reproduced"),
     Finding.WITHIN_TOLERANCE: ("good", "≈", "Reproduced within tolerance"),
@@ -64,6 +70,12 @@ def to_html(verdict: Verdict, run: RunDetail) -> str:
             verdict.opened_outside,
             note="These files lie where the original run was. What the new run read there may "
             "not be what was kept.",
+            code=True,
+        ),
+        _listed(
+            "Looked for, and kept from it",
+            verdict.hidden,
+            note="These files are on the machine that reproduced the run, and are not of the run.",
             code=True,
         ),
         _watched(run.sealed.sensor if run.sealed else None, verdict.sensor),
@@ -226,6 +238,10 @@ def _environment(verdict: Verdict, run: RunDetail) -> str:
     ]
     if sealed is not None and sealed.environment is not None:
         facts.append(("Packages", f"listed in content {sealed.environment.short}"))
+    if verdict.isolation is not None:
+        facts.append(
+            ("Ran", _ISOLATIONS[verdict.isolation] + (_STRICT if verdict.is_strict else ""))
+        )
     rows = "".join(f"<dt>{label}</dt><dd>{_text(value)}</dd>" for label, value in facts)
     if verdict.deviations:
         deviations = f"<h3>What is not as it was</h3>{_list(verdict.deviations)}"

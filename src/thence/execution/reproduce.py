@@ -29,10 +29,17 @@ from thence.execution.outside import preserved
 from thence.execution.rebuild import Rebuilt, rebuild_environment
 from thence.execution.replaying import Replaying
 from thence.execution.rerunning import Executed, execute
-from thence.execution.restore import Restored, check_elsewhere, restore_files
+from thence.execution.restore import (
+    Restored,
+    check_elsewhere,
+    restore_elsewhere,
+    restore_files,
+)
 from thence.execution.settings import FILE_NAME, ResultSettings, parse_settings
 from thence.execution.site import Site
+from thence.execution.staging import set_stage
 from thence.execution.surroundings import Surroundings
+from thence.execution.view import Scene
 from thence.execution.wanted import known_secrets, wanted_secrets
 from thence.execution.watch import Watch
 from thence.formats.base import CompareContext
@@ -44,6 +51,7 @@ from thence.model.records import (
     FileRole,
     FileUse,
     Finding,
+    Isolation,
     RunSealed,
     RunStatus,
     Verdict,
@@ -69,6 +77,7 @@ def reproduce(
     *,
     keep: Path | None = None,
     secrets: Mapping[str, str] | None = None,
+    strict: bool = False,
     progress: Progress = lambda text: None,
 ) -> Verdict:
     """Run a run again in an empty folder and compare its results; the verdict is kept with it.
@@ -78,6 +87,7 @@ def reproduce(
         ref: A run, or a version that a run made.
         keep: An empty folder to work in and leave; otherwise a temporary one, removed at the end.
         secrets: Values for what was withheld, by name, beside this machine's environment variables.
+        strict: Let the command see nothing of this machine but its system and what is given back.
         progress: Is told what is being done.
 
     Raises:
@@ -86,7 +96,7 @@ def reproduce(
         AlreadyExists: `keep` is not empty.
         DataDamaged: The record of the run is damaged.
         Interrupted: The command was stopped; there is no verdict.
-        StorageError: The disk is full.
+        StorageError: The disk is full; or `strict` was asked for, and cannot be had here.
     """
     run = resolve_run(site, ref)
     if run.sealed is None:
@@ -98,7 +108,9 @@ def reproduce(
         )
     base = _make_base(keep)
     try:
-        verdict = _Reproduction(site, run.sealed, base, secrets or {}, progress).verdict()
+        verdict = _Reproduction(
+            site, run.sealed, base, secrets or {}, progress, strict=strict
+        ).verdict()
     finally:
         if keep is None:
             shutil.rmtree(base, ignore_errors=True)
@@ -132,7 +144,10 @@ class _Reproduction:
         base: Path,
         secrets: Mapping[str, str],
         progress: Progress,
+        *,
+        strict: bool,
     ) -> None:
+        self._strict = strict
         self._site = site
         self._sealed = sealed
         self._base = base
@@ -142,6 +157,7 @@ class _Reproduction:
         self._environment = self._read_environment()
         self._host = capture_host()
         self._watch = Watch(sealed.root, (base, site.local / "cache"))
+        self._seen: Scene | None = None
         self._secrets, others = known_secrets(site, sealed, secrets)
         self._missing: list[str] = []
         self._deviations = [
@@ -178,9 +194,10 @@ class _Reproduction:
         ]
         self._deviations += host_deviations(sealed.host, self._host)
         lent = self._lend(uses, restored)
+        scene = self._scene(uses, restored, rebuilt, wrong)
         with self._preserved(uses) as written:
             executed = execute(
-                self._surroundings(restored, rebuilt),
+                self._surroundings(restored, rebuilt, scene),
                 remote=self._remote,
                 watch=self._watch,
                 progress=self._progress,
@@ -211,11 +228,12 @@ class _Reproduction:
         for address in (one for one in self._watch.connections if one not in peers):
             self._deviations.append(f"connected to {address}; what came from there is not checked")
         reproduced_code = executed.ended.exit_code if executed.ended else None
+        unknown = [f"{path}, which it looked for, is not of the run" for path in self._watch.hidden]
         finding, reasons = conclude(
             Evidence(
                 results,
                 tuple(obstacles),
-                tuple(self._missing),
+                (*self._missing, *unknown),
                 (sealed.exit_code, reproduced_code),
             )
         )
@@ -238,6 +256,9 @@ class _Reproduction:
             deviations=tuple(map(scrub, dict.fromkeys(self._deviations))),
             missing=tuple(map(scrub, dict.fromkeys(self._missing))),
             opened_outside=outside[:_NAMED_AT_MOST],
+            hidden=tuple(self._watch.hidden)[:_NAMED_AT_MOST],
+            isolation=Isolation.FOLDER if self._seen is None else Isolation.NAMESPACE,
+            is_strict=self._strict,
             exit_code=reproduced_code,
             original_exit_code=sealed.exit_code,
             sensor=executed.ended.report if executed.ended else None,
@@ -314,11 +335,62 @@ class _Reproduction:
                 target.unlink(missing_ok=True)
                 shutil.copyfile(source, target)
 
-    def _surroundings(self, restored: Restored, rebuilt: Rebuilt) -> Surroundings:
-        caches = self._site.local / "cache" / "home"
+    def _surroundings(
+        self, restored: Restored, rebuilt: Rebuilt, scene: Scene | None = None
+    ) -> Surroundings:
         return Surroundings(
-            self._sealed, self._environment, restored, rebuilt, self._secrets, self._base, caches
+            self._sealed,
+            self._environment,
+            restored,
+            rebuilt,
+            self._secrets,
+            self._base,
+            self._site.local / "cache" / "home",
+            scene,
         )
+
+    def _scene(
+        self, uses: list[FileUse], restored: Restored, rebuilt: Rebuilt, wrong: dict[str, str]
+    ) -> Scene | None:
+        """What the command is to see; what is given to it is taken from `wrong`."""
+        elsewhere = restored.elsewhere
+        given = restore_elsewhere(
+            [elsewhere[path] for path in (elsewhere if self._strict else wrong)],
+            self._content,
+            self._base / "elsewhere",
+            secrets=self._secrets.by_placeholder,
+        )
+        caches = self._site.local / "cache" / "home"
+        with failures_of(f"make {caches}"):
+            caches.mkdir(parents=True, exist_ok=True)
+        stage = set_stage(
+            self._sealed,
+            uses,
+            restored,
+            rebuilt,
+            self._environment,
+            base=self._base,
+            visible=[caches],
+            given=given,
+            strict=self._strict,
+        )
+        if stage.scene is None:
+            if self._strict:
+                raise StorageError(
+                    "a strict reproduction is not possible here",
+                    why=stage.why,
+                    hint="Leave out --strict, or use another machine.",
+                )
+            self._deviations.append(
+                f"it ran in a plain folder, not at the original path: {stage.why}"
+            )
+            return None
+        for path in given:
+            wrong.pop(path, None)
+        prefixes = [one.prefix for one in self._environment.interpreters if one.prefix]
+        self._watch.enter(stage.scene, prefixes)
+        self._seen = stage.scene
+        return stage.scene
 
     # Comparing
 
@@ -366,6 +438,8 @@ class _Reproduction:
         self, uses: list[FileUse]
     ) -> contextlib.AbstractContextManager[dict[Path, Path]]:
         """Look after files on this machine at the paths that the run wrote to."""
+        if self._seen is not None:  # there the command cannot write
+            return contextlib.nullcontext({})
         original = Path(self._sealed.root)
         vault = self._site.vault
 
@@ -382,6 +456,8 @@ class _Reproduction:
 
     def _outside(self, path: Path, restored: Restored, written: Mapping[Path, Path]) -> Path:
         """Where the new file for an absolute path is: written there, or beside the root."""
+        if self._seen is not None:
+            return Path(self._seen.real(str(path)))
         fallback = self._base / "outside" / "not-written" / path.name
         return written.get(path) or restored.beside.get(str(path), fallback)
 

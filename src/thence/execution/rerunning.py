@@ -109,7 +109,8 @@ class _Execution:
                 NotebookRequest.of_command(words),
                 notebook=str(sealed.notebook),
                 root=surroundings.restored.root,
-                cwd=surroundings.cwd,
+                cwd=surroundings.real_cwd,
+                place=surroundings.base,
                 python=surroundings.rebuilt.python,
             )
         except ThenceError as error:
@@ -157,6 +158,8 @@ class _Execution:
                         target_fds=(devnull, devnull),
                         stdin_fd=stdin,
                         on_started=_nothing if companion is None else companion.begin,
+                        scene=self._surroundings.scene,
+                        place=self._base,
                     )
                     if companion is not None:
                         ended = companion.end(ended)

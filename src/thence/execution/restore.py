@@ -8,6 +8,7 @@
     <base>/environment     the rebuilt environment
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ from thence.model.records import FileRole, FileUse, RunSealed
 from thence.store.failures import failures_of
 from thence.vault.content import Content
 
-__all__ = ["Restored", "check_elsewhere", "put_back", "restore_files"]
+__all__ = ["Restored", "check_elsewhere", "put_back", "restore_elsewhere", "restore_files"]
 
 _PATCHED = "patched/"
 _RESTORED = {FileRole.INPUT, FileRole.CODE, FileRole.CONFIG}
@@ -130,6 +131,32 @@ def restore_files(
             with failures_of(f"restore files into {base}"):
                 places[use.path].parent.mkdir(parents=True, exist_ok=True)
     return Restored(root, found, patched, missing, elsewhere, places, count)
+
+
+def restore_elsewhere(
+    uses: Iterable[FileUse],
+    content: Content,
+    folder: Path,
+    *,
+    secrets: Mapping[str, str],
+) -> dict[str, Path]:
+    """Write inputs at absolute paths into a folder, each under a number; where, by their paths.
+
+    What was not kept is not among them.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    found: dict[str, Path] = {}
+    for number, use in enumerate(uses):
+        if use.digest is None:
+            continue
+        target = folder / str(number)
+        # One that cannot be had is missing, as it is without us.
+        with contextlib.suppress(NotFound, DataDamaged):
+            _write(content, use, target, secrets)
+            found[path_from_text(use.path, percent=use.percent)] = target
+    return found
 
 
 def _write(content: Content, use: FileUse, target: Path, secrets: Mapping[str, str]) -> None:

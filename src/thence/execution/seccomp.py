@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from thence.execution import forking
 from thence.execution.forking import Forked, ForkFailed
+from thence.execution.mounts import Entrance
 
 __all__ = ["Call", "Listener", "Notification", "SensorUnavailable", "fork"]
 
@@ -290,10 +291,11 @@ _NUMBER = struct.Struct("=Q")
 _HELD_LIMIT = 1024
 
 
-def fork(body: Callable[[socket.socket], None]) -> Forked:
+def fork(body: Callable[[socket.socket], None], *, entrance: Entrance | None = None) -> Forked:
     """Fork a child that runs `body` under the filter, after the parent has sent a byte.
 
     What it hands over is the listener. `body` keeps to the rules of `thence.execution.forking`.
+    The entrance is taken before the filter is there.
 
     Raises:
         SensorUnavailable: The kernel does not let us.
@@ -304,8 +306,14 @@ def fork(body: Callable[[socket.socket], None]) -> Forked:
             f"There is no kernel-level sensor for {sys.platform} on {platform.machine()}."
         )
     program = _program(machine)
+
+    def prepare() -> int:
+        if entrance is not None:
+            entrance.enter()
+        return _install(machine.seccomp, program)
+
     try:
-        return forking.fork(lambda: _install(machine.seccomp, program), body)
+        return forking.fork(prepare, body)
     except ForkFailed as failure:
         raise SensorUnavailable(_reason(failure.code)) from failure
 

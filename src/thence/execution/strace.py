@@ -19,6 +19,7 @@ from pathlib import Path
 from thence.execution import signals
 from thence.execution.events import Action, Ended, FileEvent, OnEvent
 from thence.execution.late import as_found
+from thence.execution.mounts import Entrance
 from thence.execution.program import CommandDenied
 from thence.execution.seccomp import SensorUnavailable
 from thence.execution.strace_lines import CALLS, Lines
@@ -133,6 +134,7 @@ def supervise(
     stderr_fd: int = 2,
     on_started: Callable[[], None] | None = None,
     on_resize: Callable[[], None] | None = None,
+    entrance: Entrance | None = None,
 ) -> Ended:
     """Run a command under strace until it has ended.
 
@@ -152,6 +154,7 @@ def supervise(
         stderr_fd: Like `stdin_fd`.
         on_started: Called when the command has been started.
         on_resize: Called when the terminal's size has changed, before the command is told.
+        entrance: Where the command's own root folder is entered.
 
     Raises:
         SensorUnavailable: It does not work here; nothing was run.
@@ -186,8 +189,9 @@ def supervise(
         with signals.passed_on(deliver, on_resize=on_resize):
             process = subprocess.Popen(
                 words,
-                cwd=cwd,
+                cwd=cwd if entrance is None else None,
                 env=env,
+                preexec_fn=None if entrance is None else entrance.enter,  # noqa: PLW1509
                 pass_fds=(output_fd, tell_fd),
                 stdin=stdin_fd,
                 stdout=stdout_fd,

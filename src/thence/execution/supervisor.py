@@ -18,6 +18,7 @@ from thence.execution.events import Action, Ended, OnEvent, Soon
 from thence.execution.forking import Forked
 from thence.execution.image import Image
 from thence.execution.kinship import is_alive, name_of
+from thence.execution.mounts import Entrance
 from thence.execution.program import CommandDenied
 from thence.execution.relay import Relay
 from thence.execution.seccomp import Listener, Notification, SensorUnavailable
@@ -110,6 +111,7 @@ def supervise(
     stderr_fd: int = 2,
     on_started: Callable[[], None] | None = None,
     on_resize: Callable[[], None] | None = None,
+    entrance: Entrance | None = None,
 ) -> Ended:
     """Run a command under the filter until it has ended.
 
@@ -132,6 +134,7 @@ def supervise(
         stderr_fd: Like `stdin_fd`.
         on_started: Called when the command has been forked, before it runs.
         on_resize: Called when the terminal's size has changed, before the command is told.
+        entrance: Where the command's own root folder is entered.
 
     Raises:
         SensorUnavailable: The kernel does not let us; nothing was run.
@@ -140,7 +143,7 @@ def supervise(
     image = Image(
         executable, list(command), dict(env), os.fspath(cwd), (stdin_fd, stdout_fd, stderr_fd)
     )
-    child = seccomp.fork(image.become)
+    child = seccomp.fork(image.become, entrance=entrance)
     session = _Session(child, on_event, soon, relay)
     watchdog.guard_listener(session.listener.fd, session.listener.shared_fd)
     try:

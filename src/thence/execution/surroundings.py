@@ -11,6 +11,7 @@ from thence.execution.capture.placeholders import restore as fill_in
 from thence.execution.rebuild import Rebuilt
 from thence.execution.restore import Restored
 from thence.execution.scripts import write_scripts
+from thence.execution.view import Scene
 from thence.model.records import RunSealed
 from thence.store.failures import failures_of
 
@@ -38,6 +39,7 @@ class Surroundings(NamedTuple):
     Attributes:
         base: The folder of the reproduction.
         caches: Where fonts and the like are cached, which cost seconds to make and mean nothing.
+        scene: What the command sees, if that is not simply this machine.
     """
 
     sealed: RunSealed
@@ -47,10 +49,21 @@ class Surroundings(NamedTuple):
     secrets: Secrets
     base: Path
     caches: Path
+    scene: Scene | None = None
+
+    @property
+    def root(self) -> Path:
+        """The project's folder, as the command sees it."""
+        return self.restored.root if self.scene is None else Path(self.sealed.root)
 
     @property
     def cwd(self) -> Path:
-        """Where it runs."""
+        """Where it runs, as it sees that."""
+        return self.root / self.sealed.cwd
+
+    @property
+    def real_cwd(self) -> Path:
+        """Where it runs, on this machine."""
         return self.restored.root / self.sealed.cwd
 
     def command(self) -> list[str]:
@@ -119,15 +132,19 @@ class Surroundings(NamedTuple):
         """A word that names the original folder names the restored one."""
         original = self.sealed.root
         if word == original or word.startswith(original + "/"):
-            return str(self.restored.root) + word[len(original) :]
+            return str(self.root) + word[len(original) :]
         return word
 
     def _program(self, program: str) -> str:
         """The rebuilt environment's interpreter or script in place of the original one."""
-        if self.rebuilt.python is None or ("/" in program and (self.cwd / program).is_file()):
+        if self.rebuilt.python is None or ("/" in program and self._is_file(program)):
             return program
         name = Path(program).name
         if _PYTHON.fullmatch(name):
             return str(self.rebuilt.python)
         found = (Path(folder) / name for folder in self._programs())
         return next((str(path) for path in found if path.exists()), program)
+
+    def _is_file(self, program: str) -> bool:
+        path = os.path.join(self.cwd, program)
+        return os.path.isfile(path if self.scene is None else self.scene.real(path))

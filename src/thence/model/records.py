@@ -36,7 +36,7 @@ from thence.model.run_facts import (
     Withheld,
 )
 from thence.model.run_records import RunEdit, RunOpened, RunRestored, RunSealed, RunTombstone
-from thence.model.verdicts import Comparison, Finding, Grade, Verdict
+from thence.model.verdicts import Comparison, Finding, Grade, Isolation, Verdict
 from thence.model.version_records import (
     AliasMove,
     ArtifactEdit,
@@ -62,6 +62,7 @@ __all__ = [
     "Finding",
     "Grade",
     "Host",
+    "Isolation",
     "Kind",
     "MetricPoint",
     "Param",

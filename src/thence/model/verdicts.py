@@ -9,7 +9,7 @@ from thence.model.ids import RunId
 from thence.model.record import Record
 from thence.model.run_facts import Host, SensorReport
 
-__all__ = ["Comparison", "Finding", "Grade", "Verdict"]
+__all__ = ["Comparison", "Finding", "Grade", "Isolation", "Verdict"]
 
 
 class Grade(StrEnum):
@@ -51,6 +51,13 @@ class Finding(StrEnum):
         return {"differs": 7, "cannot be checked": 3}.get(self.value, 0)
 
 
+class Isolation(StrEnum):
+    """How a reproduction was kept apart from the machine that it took place on."""
+
+    NAMESPACE = "namespace"
+    FOLDER = "folder"
+
+
 class Verdict(Record, frozen=True, kw_only=True, tag="verdict"):
     """The result of reproducing a run; an entry in the run's log.
 
@@ -59,6 +66,10 @@ class Verdict(Record, frozen=True, kw_only=True, tag="verdict"):
         deviations: In what the environment was not the recorded one.
         missing: Inputs, packages and secrets that could not be given back.
         opened_outside: Files below the original root that were opened.
+        hidden: Files of the machine that the command looked for and that were kept from it.
+        isolation: `namespace` where the command saw everything at its original path, and `folder`
+            where it ran in a plain folder.
+        is_strict: Nothing of the machine could be seen but its system.
     """
 
     run: RunId
@@ -72,6 +83,9 @@ class Verdict(Record, frozen=True, kw_only=True, tag="verdict"):
     deviations: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     opened_outside: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    isolation: Isolation | None = None
+    is_strict: bool = False
     exit_code: int | None = None
     original_exit_code: int | None = None
     sensor: SensorReport | None = None

@@ -370,9 +370,17 @@ class Project(Sharing, Upkeep, Recording):
         *,
         keep: PathLike | None = None,
         secrets: Mapping[str, str] | None = None,
+        strict: bool = False,
         progress: Callable[[str], None] = lambda text: None,
     ) -> Verdict:
         """Run a run again in an empty folder and say how well its results came out.
+
+        Args:
+            ref: A run, or a version that a run made.
+            keep: An empty folder to work in and leave.
+            secrets: Values for what was withheld, by name.
+            strict: Let it see nothing of this machine but its system.
+            progress: Is told what is being done.
 
         Raises:
             NotFound: There is no such run.
@@ -383,7 +391,9 @@ class Project(Sharing, Upkeep, Recording):
         from thence.execution.reproduce import reproduce
 
         folder = None if keep is None else Path(keep)
-        return reproduce(self.site, ref, keep=folder, secrets=secrets, progress=progress)
+        return reproduce(
+            self.site, ref, keep=folder, secrets=secrets, strict=strict, progress=progress
+        )
 
     def runs(
         self,
