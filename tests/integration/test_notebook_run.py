@@ -13,6 +13,7 @@ import pytest
 from library_http import TABLE, library
 from patience import PATIENCE_S, wait_for
 from thence.errors import InvalidInput, NotFound
+from thence.execution import notebook_kernel
 from thence.index.views import RunDetail
 from thence.model.observed import Cell
 from thence.model.records import FileRole, Finding, Param, RunStatus
@@ -238,3 +239,18 @@ def test_ctrl_c_leaves_what_was_executed(workshop: Workshop) -> None:
     assert run.status is RunStatus.INTERRUPTED
     counts = [one.get("execution_count") for one in executed(workshop, run).cells]
     assert counts == [None, 1, 2, 3, None]
+
+
+def test_a_kernel_that_does_not_end_is_ended(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notebook_kernel, "_SHUTDOWN_S", 0.1)
+    write(
+        workshop,
+        "import atexit, time",
+        "atexit.register(time.sleep, 3600)",
+        "print('done', file=open('done.txt', 'w'))",
+    )
+    run = execute(workshop)
+    assert (workshop.root / "done.txt").read_text() == "done\n"
+    assert run.status is RunStatus.FINISHED

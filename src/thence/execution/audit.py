@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from thence.execution import signals
-from thence.execution.events import CHANGED, Action, Ended, FileEvent, OnEvent
+from thence.execution.events import CHANGED, Action, Ended, FileEvent, OnEvent, OnStarted
 from thence.execution.hearing import Observer, Tally
 from thence.execution.mounts import Entrance
 from thence.execution.program import CommandDenied
@@ -39,7 +39,7 @@ def supervise(
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
-    on_started: Callable[[], None] | None = None,
+    on_started: OnStarted | None = None,
     on_resize: Callable[[], None] | None = None,
     entrance: Entrance | None = None,
 ) -> Ended:
@@ -83,7 +83,7 @@ def supervise(
         with signals.passed_on(deliver, on_resize=on_resize):
             process = start.run(list(command))
             if on_started is not None:
-                on_started()
+                on_started(deliver)
             observer.serve_until_end(process)
             observer.serve_rest()
             for event in observer.late_events():

@@ -17,6 +17,7 @@ __all__ = [
     "Ended",
     "FileEvent",
     "OnEvent",
+    "OnStarted",
     "Soon",
     "absolute",
     "open_action",
@@ -91,6 +92,10 @@ class Soon(Protocol):
 
     def catch_up(self) -> None:
         """Do the rest, all of it; raises the first error there was."""
+
+
+OnStarted = Callable[[Callable[[int], None]], None]
+"""Is called once a command runs, with what sends it a signal, from any thread."""
 
 
 class Ended(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from thence.errors import StorageError
 from thence.execution import audit, nested, strace, supervisor
-from thence.execution.events import Action, Ended, FileEvent, OnEvent, Soon
+from thence.execution.events import Action, Ended, FileEvent, OnEvent, OnStarted, Soon
 from thence.execution.live import RUN_VARIABLE
 from thence.execution.mounts import Entrance
 from thence.execution.noting import Listener, OnNote
@@ -39,7 +39,7 @@ class _Arguments(TypedDict):
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int
-    on_started: Callable[[], None]
+    on_started: OnStarted
     on_resize: Callable[[], None]
     entrance: Entrance | None
 
@@ -59,7 +59,7 @@ def launch(
     stderr: Sink | None = None,
     target_fds: tuple[int, int] = (1, 2),
     stdin_fd: int = 0,
-    on_started: Callable[[], None] = lambda: None,
+    on_started: OnStarted = lambda _: None,
     scene: Scene | None = None,
     place: Path | None = None,
 ) -> Ended:
@@ -83,7 +83,7 @@ def launch(
         stderr: Gets each piece of standard error; None leaves that stream alone.
         target_fds: Where the two streams go.
         stdin_fd: What the command gets as its standard input.
-        on_started: Called once it runs.
+        on_started: See `OnStarted`.
         scene: What the command sees in the place of this machine; `cwd` and the paths of events
             are in it.
         place: A folder that the command sees, for what is planted into its programs.
@@ -105,10 +105,10 @@ def launch(
         listener = Listener(planted.folder, on_note)
         stack.callback(listener.close)
 
-        def begin() -> None:
+        def begin(deliver: Callable[[int], None]) -> None:
             output.start()
             listener.start()
-            on_started()
+            on_started(deliver)
 
         arguments: _Arguments = {
             "executable": program,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from thence.errors import InternalError
 from thence.execution import forking, signals
-from thence.execution.events import Action, Ended, FileEvent, OnEvent
+from thence.execution.events import Action, Ended, FileEvent, OnEvent, OnStarted
 from thence.execution.forking import Forked, ForkFailed
 from thence.execution.image import Image
 from thence.execution.mounts import Entrance
@@ -46,7 +46,7 @@ def supervise(
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
-    on_started: Callable[[], None] | None = None,
+    on_started: OnStarted | None = None,
     on_resize: Callable[[], None] | None = None,
     entrance: Entrance | None = None,
 ) -> Ended:
@@ -90,7 +90,7 @@ def supervise(
     try:
         with signals.passed_on(session.deliver, on_resize=on_resize):
             if on_started is not None:
-                on_started()
+                on_started(session.deliver)
             child.channel.send(b"!")
             session.serve_until_end()
             if session.exec_error:

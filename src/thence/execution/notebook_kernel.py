@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ OnCell = Callable[[Mapping[str, Any]], None]
 
 _STARTUP_S = 180
 _SHUTDOWN_S = 20.0
+_TERMINATION_S = 2.0
 _WRITE_EVERY_S = 1.0
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _INTERRUPTED = 130
@@ -82,6 +84,7 @@ class Executor:
             word.replace("{connection_file}", str(self._connection)) for word in kernel.words
         ]
         self._ended = threading.Event()
+        self._deliver: Callable[[int], None] = lambda _: None
         self._thread: threading.Thread | None = None
         self._failure: _Failure | None = None
         self._is_done = False
@@ -108,8 +111,9 @@ class Executor:
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def begin(self) -> None:
-        """The kernel has been started."""
+    def begin(self, deliver: Callable[[int], None]) -> None:
+        """The kernel has been started; `deliver` sends it a signal."""
+        self._deliver = deliver
         self._thread = threading.Thread(target=self._run, name="thence-notebook", daemon=True)
         self._thread.start()
 
@@ -137,6 +141,14 @@ class Executor:
         finally:
             with contextlib.suppress(OSError):
                 self._on_changed(self._notebook)
+            self._see_that_it_ends()
+
+    def _see_that_it_ends(self) -> None:
+        """End a kernel that nobody talks to any more; some deadlock while they shut down."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._ended.wait(_TERMINATION_S):
+                return
+            self._deliver(number)
 
     def _explain(self, error: Exception) -> str:
         where = "" if self._cell is None else f"In {self._name()}:\n"

@@ -82,8 +82,8 @@ class OpenedNotebook(NamedTuple):
 class Companion(Protocol):
     """Works with a command while it runs: the client of a kernel."""
 
-    def begin(self) -> None:
-        """The command has been started; called once, in the thread that watches it."""
+    def begin(self, deliver: Callable[[int], None]) -> None:
+        """It has been started, see `OnStarted`; called once, in the thread that watches it."""
 
     def end(self, ended: Ended) -> Ended:
         """It has ended: how that counts. Not called where it could not be started."""
@@ -287,7 +287,7 @@ def _not_started(site: Site, error: ThenceError) -> End:
     )
 
 
-def _nothing() -> None:
+def _nothing(_: object) -> None:
     """What nobody waits for."""
 
 

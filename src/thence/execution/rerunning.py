@@ -194,7 +194,7 @@ class _Execution:
         return text.splitlines()[-1][:300] if text else ""
 
 
-def _nothing() -> None:
+def _nothing(_: object) -> None:
     """What nobody waits for."""
 
 

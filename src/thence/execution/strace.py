@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from thence.execution import signals
-from thence.execution.events import Action, Ended, FileEvent, OnEvent
+from thence.execution.events import Action, Ended, FileEvent, OnEvent, OnStarted
 from thence.execution.late import as_found
 from thence.execution.mounts import Entrance
 from thence.execution.program import CommandDenied
@@ -132,7 +132,7 @@ def supervise(
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
-    on_started: Callable[[], None] | None = None,
+    on_started: OnStarted | None = None,
     on_resize: Callable[[], None] | None = None,
     entrance: Entrance | None = None,
 ) -> Ended:
@@ -200,7 +200,7 @@ def supervise(
             os.close(output_fd)
             os.close(tell_fd)
             if on_started is not None:
-                on_started()
+                on_started(deliver)
             observer.serve_until_end(process.pid)
             code = process.wait()
             observer.serve_rest()

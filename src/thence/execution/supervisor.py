@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from thence.errors import InternalError
 from thence.execution import seccomp, signals
-from thence.execution.events import Action, Ended, OnEvent, Soon
+from thence.execution.events import Action, Ended, OnEvent, OnStarted, Soon
 from thence.execution.forking import Forked
 from thence.execution.image import Image
 from thence.execution.kinship import is_alive, name_of
@@ -109,7 +109,7 @@ def supervise(
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
-    on_started: Callable[[], None] | None = None,
+    on_started: OnStarted | None = None,
     on_resize: Callable[[], None] | None = None,
     entrance: Entrance | None = None,
 ) -> Ended:
@@ -149,7 +149,7 @@ def supervise(
     try:
         with signals.passed_on(session.deliver, on_resize=on_resize):
             if on_started is not None:
-                on_started()
+                on_started(session.deliver)
             child.channel.send(b"!")
             session.serve_until_end()
             if session.exec_error:
